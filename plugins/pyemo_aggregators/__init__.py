@@ -1,0 +1,1 @@
+"""Built-in aggregators of pyemo, written against its public API only."""

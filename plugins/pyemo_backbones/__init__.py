@@ -1,0 +1,1 @@
+"""Built-in backbones of pyemo, written against its public API only."""

@@ -1,0 +1,1 @@
+"""Built-in datasets of pyemo, written against its public API only."""

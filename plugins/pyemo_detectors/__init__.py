@@ -1,0 +1,1 @@
+"""Built-in detectors of pyemo, written against its public API only."""

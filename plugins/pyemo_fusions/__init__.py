@@ -1,0 +1,1 @@
+"""Built-in fusions of pyemo, written against its public API only."""

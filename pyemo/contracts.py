@@ -1,0 +1,152 @@
+"""What a plug-in promises: the typing protocols of the five entry-point groups.
+
+A plug-in is a callable (most often a class) named by an entry point of one of the groups in :data:`pyemo.plugins.GROUPS`. It carries
+``contract_version = 1``; pyemo calls it with keyword options from a recipe and gets an object that satisfies the protocol of the
+group. Nothing has to be inherited.
+
+Letters in shapes: B batch, T time steps, D features of one time step, D' features of a whole sequence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+CONTRACT_VERSION = 1
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """Turns each time step of one modality into a feature vector. Usually an ``nn.Module``.
+
+    ``forward(x)``: ``x`` (B, T, ...) with whatever a step of the modality is (a face: channels, height, width) -> (B, T, D).
+    """
+
+    contract_version: ClassVar[int]
+    feature_dim: int
+    """D."""
+    modality: str
+    """``"face"`` or ``"voice"``."""
+
+    def forward(self, x: Tensor) -> Tensor: ...
+
+
+@runtime_checkable
+class Aggregator(Protocol):
+    """Turns a sequence of features into one vector. Called with ``feature_dim=D`` and the options of the recipe.
+
+    ``forward(sequence, mask)``: (B, T, D) and a boolean (B, T), true where a step exists -> (B, D').
+    """
+
+    contract_version: ClassVar[int]
+    output_dim: int
+    """D'."""
+
+    def forward(self, sequence: Tensor, mask: Tensor) -> Tensor: ...
+
+
+@dataclass
+class FusionInput:
+    """What one modality hands to the fusion."""
+
+    sequence: Tensor
+    """(B, T, D), the backbone's features."""
+    vector: Tensor
+    """(B, D'), the aggregator's."""
+    mask: Tensor
+    """(B, T) boolean, true where a step exists."""
+
+
+@dataclass
+class FusionOutput:
+    """What a model returns; losses and evaluation read nothing else."""
+
+    logits: Tensor
+    """(B, classes), the decision."""
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
+    """Further logits by name, for instance one scorer per modality; used by losses, not by evaluation."""
+
+
+@dataclass(frozen=True)
+class ModalityDims:
+    """Sizes a fusion is built for: D of the sequence and D' of the vector."""
+
+    sequence: int
+    vector: int
+
+
+@runtime_checkable
+class Fusion(Protocol):
+    """Turns the modalities into logits. Called with ``dims`` (modality -> :class:`ModalityDims`), ``num_classes`` and the recipe's options."""
+
+    contract_version: ClassVar[int]
+
+    def forward(self, inputs: Mapping[str, FusionInput]) -> FusionOutput: ...
+
+
+@dataclass(frozen=True)
+class Face:
+    """One detected face. Coordinates are pixels of the frame, origin at the top left corner; a box may reach beyond the frame."""
+
+    box: tuple[float, float, float, float]
+    """x, y, width, height."""
+    score: float
+    """The detector's own confidence; larger is surer."""
+    landmarks: np.ndarray | None = None
+    """(5, 2) float32: right eye, left eye, nose tip, right and left mouth corner, as the person has them; None if not detected."""
+
+
+@dataclass(frozen=True)
+class CropFrame:
+    """How far a detector's boxes are from the square that frames a face as FER2013 does.
+
+    The square's side is ``scale`` times the geometric mean of the box's sides; its centre is the box's centre moved by ``dx`` and ``dy``
+    box widths and heights (positive: right, down).
+    """
+
+    scale: float = 1.0
+    dx: float = 0.0
+    dy: float = 0.0
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds faces. ``detect(frames)``: RGB uint8 arrays (H, W, 3), all of one size -> the faces of each frame, best score first."""
+
+    contract_version: ClassVar[int]
+    crop_frame: CropFrame
+
+    def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]: ...
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The rows of a data set.
+
+    ``table`` has the columns ``path`` (str), ``label`` (str), ``subject`` (str, or None where unknown), ``split`` (``train``,
+    ``validation``, ``test`` or None) and, for parts of longer files, ``start`` and ``end`` in seconds (else NaN).
+    Data sets whose samples are small images may also hand them over decoded: ``images`` (rows, H, W) or (rows, H, W, 3) uint8.
+    ``problems`` lists, in words, each file that was left out and why.
+    """
+
+    table: pd.DataFrame
+    labels: tuple[str, ...]
+    images: np.ndarray | None = None
+    problems: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Reads the real layout of a data set. ``read(root)`` -> :class:`Manifest`; raises :class:`pyemo.errors.DataError` if the layout is not there."""
+
+    contract_version: ClassVar[int]
+
+    def read(self, root: Path) -> Manifest: ...

@@ -1,0 +1,35 @@
+"""Every error that pyemo raises on purpose.
+
+The command line prints the message of a :class:`PyemoError` without a traceback. A message names the offending file, key, shape or
+dtype and says what was expected.
+"""
+
+from __future__ import annotations
+
+
+class PyemoError(Exception):
+    """Base class: something the user can mend."""
+
+
+class ConfigError(PyemoError, ValueError):
+    """A recipe or an override has an unknown key, a wrong type or an impossible value."""
+
+
+class PluginError(PyemoError):
+    """A plug-in is unknown, broken, blocked, ambiguous, or breaks its contract."""
+
+
+class MediaError(PyemoError):
+    """An image, video or sound cannot be found or decoded."""
+
+
+class DataError(PyemoError, ValueError):
+    """A data set's files or labels are not what its layout promises."""
+
+
+class AssetError(PyemoError):
+    """A weight file is absent, or its checksum is not the expected one."""
+
+
+class ModelError(PyemoError):
+    """A model folder is incomplete, or its weights do not fit its configuration."""
