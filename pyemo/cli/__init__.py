@@ -1,0 +1,50 @@
+"""The ``pyemo`` command. Each subcommand is a module of this package with ``configure(parser)`` and ``run(arguments) -> int``.
+
+A module is imported only when its subcommand is called. Exit status: 0 done, 1 an error that the message explains, 2 wrong usage,
+3 some inputs failed and the rest are done, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from pyemo import __version__
+from pyemo.errors import PyemoError
+
+COMMANDS = {
+    "predict": "recognise emotions in images, videos, folders and globs",
+    "demo": "recognise a short clip that is made on the spot, and show what comes out",
+    "train": "train a recipe on a data set",
+    "evaluate": "score a model on a data set",
+    "crossval": "cross-validate a recipe on a data set",
+    "plugins": "list the plug-ins and what is wrong with a broken one",
+    "assets": "list, fetch and import weight files",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(prog="pyemo", description="Emotion recognition from faces and voices.")
+    parser.add_argument("--version", action="version", version=f"pyemo {__version__}")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name in arguments[:1]:
+            module = importlib.import_module(f"pyemo.cli.{name}")
+            module.configure(subparser)
+            subparser.set_defaults(run=module.run)
+    parsed = parser.parse_args(arguments)
+    try:
+        return int(parsed.run(parsed))
+    except PyemoError as error:
+        print(f"pyemo: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("pyemo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
