@@ -65,7 +65,7 @@ Range = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
 class AugmentationConfig(Section):
-    """Random changes of a training image. The defaults are those of the thesis (section 4.2); 0 or 1:1 ranges switch one off.
+    """Random changes of a training image. The defaults are those of the thesis (chapter 4); zeros and 1-to-1 ranges switch off.
 
     Intensities are counted from 0 to 255. Each geometric change is drawn per image and all are applied in one resampling.
     """
@@ -81,7 +81,7 @@ class AugmentationConfig(Section):
     brightness: NonNegative = 0.0
     """Added intensity, from U(-brightness, brightness)."""
     noise: NonNegative = 25.0
-    """Largest standard deviation of the added Gaussian noise; drawn per image from U(0, noise)."""
+    """Standard deviation of the added Gaussian noise."""
     scale: Range = [0.9, 1.1]
     shift: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of the width and of the height."""
@@ -274,7 +274,7 @@ def _read(recipe: str | os.PathLike[str]) -> tuple[str, str]:
 
 def _parse(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin}: not readable as YAML: {error}") from error
 

@@ -134,13 +134,14 @@ class Manifest:
     ``table`` has the columns ``path`` (str), ``label`` (str), ``subject`` (str, or None where unknown), ``split`` (``train``,
     ``validation``, ``test`` or None) and, for parts of longer files, ``start`` and ``end`` in seconds (else NaN).
     Data sets whose samples are small images may also hand them over decoded: ``images`` (rows, H, W) or (rows, H, W, 3) uint8.
-    ``problems`` lists, in words, each file that was left out and why.
+    ``problems`` lists, in words, each file that was left out and why. ``licence`` says what the data, and models trained on it, may be used for.
     """
 
     table: pd.DataFrame
     labels: tuple[str, ...]
     images: np.ndarray | None = None
     problems: tuple[str, ...] = ()
+    licence: str = "unknown"
 
 
 @runtime_checkable

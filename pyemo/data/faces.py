@@ -1,0 +1,52 @@
+"""From face images to the tensors that face backbones see."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyemo.config import FaceInput
+
+
+def resize_faces(images: np.ndarray, size: int) -> np.ndarray:
+    """Resize square or non-square faces (N, H, W) or (N, H, W, 3) uint8 to (N, size, size[, 3]).
+
+    Enlarging is bilinear; shrinking averages areas, so that nothing aliases.
+    """
+    if images.shape[1:3] == (size, size):
+        return images
+    shrinking = size < min(images.shape[1:3])
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    resized = np.empty((len(images), size, size, *images.shape[3:]), np.uint8)
+    for source, target in zip(images, resized, strict=True):
+        cv2.resize(source, (size, size), dst=target, interpolation=interpolation)
+    return resized
+
+
+def to_crops(images: np.ndarray, face_input: FaceInput) -> Tensor:
+    """Decoded faces (N, H, W) grey or (N, H, W, 3) RGB, uint8 -> crops (N, channels, size, size) uint8.
+
+    Grey becomes RGB by repetition and RGB becomes grey by ITU-R 601 luma, where the input asks for it.
+    """
+    images = resize_faces(images, face_input.size)
+    if images.ndim == 3:
+        crops = torch.from_numpy(images)[:, None]
+        return crops.expand(-1, face_input.channels, -1, -1).contiguous()
+    if face_input.channels == 1:
+        grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]) if len(images) else images[..., 0]
+        return torch.from_numpy(grey)[:, None].contiguous()
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+
+
+def to_input(crops: Tensor, face_input: FaceInput) -> Tensor:
+    """Normalise crops (N, channels, size, size), uint8 or float intensities from 0 to 255, as the recipe's ``input`` says -> float32."""
+    expected = (face_input.channels, face_input.size, face_input.size)
+    if tuple(crops.shape[1:]) != expected:
+        raise ValueError(f"expected face crops of shape (N, {expected[0]}, {expected[1]}, {expected[2]}), got {tuple(crops.shape)}")
+    values = crops.float() / 255
+    if face_input.normalization == "fixed":
+        return (values - face_input.mean) / face_input.std
+    deviation, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True, correction=0)
+    return (values - mean) / (deviation + 0.05)
