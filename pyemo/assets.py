@@ -1,0 +1,222 @@
+"""Weight files that are not part of the package: known by SHA-256, fetched or imported once, kept under :func:`home`."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from pyemo.errors import AssetError
+
+
+@dataclass(frozen=True)
+class Asset:
+    name: str
+    file: str
+    sha256: str
+    size: int
+    """Bytes."""
+    licence: str
+    url: str
+    purpose: str
+    is_model: bool = False
+    """Can be loaded by its name, as a model."""
+
+
+ASSETS: dict[str, Asset] = {
+    asset.name: asset
+    for asset in (
+        Asset(
+            name="yunet",
+            file="face_detection_yunet_2026may.onnx",
+            sha256="ebafce4e3c118d6554634be5c27ab333b4c047a9a8c3faf1d7cf93101c22f0f0",
+            size=229_738,
+            licence="MIT",
+            # media.githubusercontent.com gives the file itself; github.com/.../raw may give a Git LFS pointer.
+            url="https://media.githubusercontent.com/media/opencv/opencv_zoo/47534e27c9851bb1128ccc0102f1145e27f23f98/"
+            "models/face_detection_yunet/face_detection_yunet_2026may.onnx",
+            purpose="weights of the face detector 'yunet' (OpenCV Zoo)",
+        ),
+        Asset(
+            name="mini-xception-keras",
+            file="fer2013_mini_XCEPTION.102-0.66.hdf5",
+            sha256="59534287fdfb125e30a94400296c25ea9f5d706fca93dd8adbbbed916799ea0e",
+            size=872_856,
+            licence="MIT",
+            url="https://github.com/oarriaga/face_classification/raw/master/trained_models/emotion_models/"
+            "fer2013_mini_XCEPTION.102-0.66.hdf5",
+            purpose="face model: mini-Xception by its authors (Arriaga et al. 2017), trained on FER2013",
+            is_model=True,
+        ),
+    )
+}
+
+Progress = Callable[[int, int], None]
+"""Called with the bytes so far and in all."""
+_CHUNK = 1 << 16
+
+
+def home() -> Path:
+    """``PYEMO_HOME`` if set, else ``pyemo`` in the user's cache folder."""
+    if configured := os.environ.get("PYEMO_HOME"):
+        return Path(configured).expanduser()
+    if sys.platform == "darwin":
+        cache = Path.home() / "Library" / "Caches"
+    elif sys.platform == "win32":
+        cache = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    else:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "pyemo"
+
+
+def models_home() -> Path:
+    """Where imported models lie, a folder each."""
+    return home() / "models"
+
+
+def find(name: str) -> Asset:
+    """The asset called ``name``.
+
+    Raises:
+        AssetError: there is none.
+    """
+    if name not in ASSETS:
+        near = difflib.get_close_matches(name, ASSETS, n=1)
+        raise AssetError(
+            f"no asset is called {name!r}"
+            + (f"; did you mean '{near[0]}'?" if near else "")
+            + f" There are {', '.join(ASSETS)}."
+        )
+    return ASSETS[name]
+
+
+def is_present(name: str) -> bool:
+    return _place(find(name)).is_file()
+
+
+def path(name: str) -> Path:
+    """The file of an asset, its checksum verified.
+
+    Raises:
+        AssetError: unknown, absent (the message gives the commands that help) or changed.
+    """
+    asset = find(name)
+    file = _place(asset)
+    if not file.is_file():
+        raise AssetError(
+            f"'{name}' ({asset.purpose}) is not on this machine. Fetch it with `pyemo assets pull {name}`; without a network, "
+            f"bring the file from {asset.url} and run `pyemo assets import {asset.file}`."
+        )
+    if (found := sha256(file)) != asset.sha256:
+        raise AssetError(
+            f"{file} was changed: its SHA-256 is {found}, expected {asset.sha256}. "
+            f"`pyemo assets pull {name}` fetches it again."
+        )
+    return file
+
+
+def pull(name: str, progress: Progress | None = None) -> Path:
+    """Download an asset, unless the right file is there already.
+
+    Raises:
+        AssetError: unknown asset, no network, a refusal of the server, or another file than expected. What was there stays.
+    """
+    asset = find(name)
+    if is_present(name) and sha256(_place(asset)) == asset.sha256:
+        return _place(asset)
+    try:
+        with urllib.request.urlopen(asset.url, timeout=30) as response:
+            return _keep(asset, response, f"what {asset.url} sent", progress)
+    except OSError as error:  # URLError, HTTPError, time-outs and broken connections
+        reason = getattr(error, "reason", None) or error
+        raise AssetError(
+            f"cannot fetch '{name}' from {asset.url}: {reason}. Without a network, bring the file from there and run "
+            f"`pyemo assets import {asset.file}`."
+        ) from error
+
+
+def import_file(file: str | os.PathLike[str], name: str | None = None) -> Asset:
+    """Take a copy of a file that the user has; it is recognised by its SHA-256, whatever it is called.
+
+    Args:
+        file: the file.
+        name: the asset that it must be.
+
+    Raises:
+        AssetError: unreadable, no known asset, or another than ``name``.
+    """
+    source = Path(file)
+    try:
+        checksum = sha256(source)
+        known = {asset.sha256: asset for asset in ([find(name)] if name else ASSETS.values())}
+        if checksum not in known:
+            expected = "; ".join(f"{asset.name}: {asset.file}, {asset.sha256}" for asset in known.values())
+            raise AssetError(f"{source} is not {name or 'a known asset'}: its SHA-256 is {checksum}, expected {expected}")
+        with source.open("rb") as stream:
+            _keep(known[checksum], stream, str(source), None)
+    except OSError as error:
+        raise AssetError(f"cannot import {source}: {error.strerror or error}") from error
+    return known[checksum]
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        digest = hashlib.sha256()
+        for chunk in _chunks(stream):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _place(asset: Asset) -> Path:
+    return home() / "files" / asset.file
+
+
+def _keep(asset: Asset, stream: BinaryIO, origin: str, progress: Progress | None) -> Path:
+    """Write ``stream`` as the file of ``asset``, whole and verified."""
+    target = _place(asset)
+    digest = hashlib.sha256()
+    done = 0
+    with _written_whole(target) as output:
+        for chunk in _chunks(stream):
+            done += len(chunk)
+            if done > asset.size:  # for instance a page that asks to log in
+                break
+            digest.update(chunk)
+            output.write(chunk)
+            if progress:
+                progress(done, asset.size)
+        if done != asset.size or digest.hexdigest() != asset.sha256:
+            size = f"more than {asset.size}" if done > asset.size else str(done)
+            raise AssetError(
+                f"{origin} is not {asset.file}: {size} bytes with the SHA-256 {digest.hexdigest()}, "
+                f"expected {asset.size} bytes with {asset.sha256}"
+            )
+    return target
+
+
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    while chunk := stream.read(_CHUNK):
+        yield chunk
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[BinaryIO]:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(prefix=f".{target.name}-", dir=target.parent, delete=False) as output:
+        try:
+            yield output  # type: ignore[misc]
+            output.close()
+            os.replace(output.name, target)
+        except BaseException:
+            output.close()
+            os.unlink(output.name)
+            raise

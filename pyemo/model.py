@@ -1,0 +1,108 @@
+"""Recipe -> backbones -> aggregators -> fusion: the neural network of every classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pyemo import plugins
+from pyemo.config import ClassifierRecipe, ModelConfig, PluginConfig
+from pyemo.contracts import FusionInput, FusionOutput, ModalityDims
+from pyemo.errors import ConfigError, PluginError
+
+
+class EmotionModel(nn.Module):
+    """Any number of modalities: each has a backbone (features of each time step) and an aggregator (one vector); a fusion decides.
+
+    Args:
+        config: plug-ins and their options.
+        labels: names of the classes, in the order of the logits.
+
+    Raises:
+        PluginError: a plug-in is unknown, broken or refuses its options, is for another modality, or is no ``nn.Module``.
+        ConfigError: an option is one that pyemo itself sets.
+    """
+
+    def __init__(self, config: ModelConfig, labels: Sequence[str]) -> None:
+        super().__init__()
+        self.config = config
+        self.labels = tuple(labels)
+        self.backbones = nn.ModuleDict()
+        self.aggregators = nn.ModuleDict()
+        dims = {}
+        for modality, part in config.modalities.items():
+            backbone = _create("backbones", part.backbone)
+            if backbone.modality != modality:
+                raise PluginError(f"backbone '{part.backbone.name}' is for {backbone.modality}, not for {modality}")
+            aggregator = _create("aggregators", part.aggregator, feature_dim=backbone.feature_dim)
+            self.backbones[modality] = backbone
+            self.aggregators[modality] = aggregator
+            dims[modality] = ModalityDims(sequence=backbone.feature_dim, vector=aggregator.output_dim)
+        self.fusion = _create("fusions", config.fusion, dims=dims, num_classes=len(self.labels))
+
+    def forward(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> FusionOutput:
+        """Classify a batch.
+
+        Args:
+            inputs: modality -> floating-point (B, T, ...), normalised as the recipe says; a face step is (channels, size, size).
+                T may differ between modalities, B may not.
+            masks: modality -> boolean (B, T), true where a step exists; a modality without one has all its steps.
+
+        Returns:
+            Logits (B, classes), and the auxiliary logits of the fusion.
+
+        Raises:
+            ValueError: a modality is missing or unknown, or a tensor has the wrong shape or dtype.
+        """
+        masks = masks or {}
+        self._check(inputs, masks)
+        fused = {}
+        for modality, x in inputs.items():
+            mask = masks[modality] if modality in masks else torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+            sequence = self.backbones[modality](x)
+            fused[modality] = FusionInput(sequence, self.aggregators[modality](sequence, mask), mask)
+        output: FusionOutput = self.fusion(fused)
+        return output
+
+    def _check(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
+        expected = list(self.config.modalities)
+        if set(inputs) != set(expected):
+            raise ValueError(f"inputs: expected the modalities {expected}, got {list(inputs)}")
+        if not set(masks) <= set(expected):
+            raise ValueError(f"masks: expected modalities among {expected}, got {list(masks)}")
+        batch = next(iter(inputs.values())).shape[0]
+        for modality, x in inputs.items():
+            face = self.config.modalities[modality].input  # type: ignore[index]
+            step = (face.channels, face.size, face.size)
+            if x.ndim != 2 + len(step) or tuple(x.shape[2:]) != step or x.shape[0] != batch:
+                raise ValueError(
+                    f"inputs[{modality!r}]: expected the shape ({batch}, T, {', '.join(map(str, step))}), got {tuple(x.shape)}"
+                )
+            if not x.is_floating_point():
+                raise ValueError(f"inputs[{modality!r}]: expected a floating-point dtype, got {x.dtype}")
+        for modality, mask in masks.items():
+            shape = tuple(inputs[modality].shape[:2])
+            if tuple(mask.shape) != shape or mask.dtype != torch.bool:
+                raise ValueError(
+                    f"masks[{modality!r}]: expected a boolean mask of the shape {shape}, got {mask.dtype} {tuple(mask.shape)}"
+                )
+
+
+def build_model(recipe: ClassifierRecipe) -> EmotionModel:
+    """The network of a recipe, with fresh weights."""
+    return EmotionModel(recipe.model, recipe.labels)
+
+
+def _create(group: str, config: PluginConfig, **supplied: Any) -> Any:
+    for option in config.options:
+        if option in supplied:
+            raise ConfigError(f"option '{option}' of '{config.name}' is set by pyemo, not by a recipe")
+    part = plugins.create(group, config.name, **config.options, **supplied)
+    if not isinstance(part, nn.Module):
+        raise PluginError(
+            f"{group.removesuffix('s')} '{config.name}' is a {type(part).__name__}; a part of a model must be a torch.nn.Module"
+        )
+    return part

@@ -1,0 +1,7 @@
+"""Model folders, and the models that come with the package (one folder each, beside this file)."""
+
+from __future__ import annotations
+
+from pyemo.weights.store import DEFAULT_FACE_MODEL, LoadedModel, load_model, model_names, save_model
+
+__all__ = ["DEFAULT_FACE_MODEL", "LoadedModel", "load_model", "model_names", "save_model"]
