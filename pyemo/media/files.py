@@ -5,21 +5,19 @@ from __future__ import annotations
 import glob
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pyemo.errors import MediaError
 
 Kind = Literal["image", "video", "audio"]
 
-_EXTENSIONS: dict[Kind, frozenset[str]] = {
-    "image": frozenset(".bmp .dib .jp2 .jpe .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp".split()),
+_EXTENSIONS: dict[Kind, str] = {
+    "image": "bmp dib jp2 jpe jpeg jpg pbm pgm png ppm tif tiff webp",
     # An animated GIF is a clip, and a still one is a clip of one frame.
-    "video": frozenset(
-        ".3gp .asf .avi .f4v .flv .gif .m2ts .m4v .mjpeg .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .vob .webm .wmv".split()
-    ),
-    "audio": frozenset(".aac .aif .aiff .amr .au .caf .flac .m4a .mka .mp3 .oga .ogg .opus .wav .wma".split()),
+    "video": "3gp asf avi f4v flv gif m2ts m4v mjpeg mkv mov mp4 mpeg mpg mts mxf ogv ts vob webm wmv",
+    "audio": "aac aif aiff amr au caf flac m4a mka mp3 oga ogg opus wav wma",
 }
-_KINDS: dict[str, Kind] = {extension: kind for kind in get_args(Kind) for extension in _EXTENSIONS[kind]}
+_KINDS: dict[str, Kind] = {f".{extension}": kind for kind in _EXTENSIONS for extension in _EXTENSIONS[kind].split()}
 
 
 def kind(path: str | Path) -> Kind:

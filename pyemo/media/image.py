@@ -41,6 +41,6 @@ def _alpha(encoded: np.ndarray) -> np.ndarray | None:
     image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if image is None or image.ndim != 3 or image.shape[2] != 4:
         return None
-    largest = np.iinfo(image.dtype).max if image.dtype.kind == "u" else 1
+    largest = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(image.dtype, 1)
     alpha = image[..., 3]
     return None if (alpha == largest).all() else alpha.astype(np.float32) / largest

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import cv2
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideDataType
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from pyemo.errors import MediaError
-from pyemo.media.container import is_cover_art, open_container, reason
 from pyemo.media.background import prefetch
+from pyemo.media.container import is_cover_art, open_container, reason
 
 _FALLBACK_RATE = Fraction(25)  # for the time of frames without timestamps in a file that states no rate either
 
@@ -151,7 +151,9 @@ class VideoReader:
             except av.FFmpegError as error:
                 troubles.append(f"reading stopped after {index + 1} frames ({reason(error)})")
         if self.info.duration and time + start + step < 0.9 * self.info.duration:
-            troubles.append(f"the last frame is at {time:.2f} s of {self.info.duration:.2f} s; the file may be truncated")
+            troubles.append(
+                f"the last frame is at {time:.2f} s of {self.info.duration:.2f} s; the file may be truncated"
+            )
         if troubles:
             self.warning = f"{self.path}: " + "; ".join(troubles)
 
@@ -205,10 +207,10 @@ class _Orientation:
 
         Only quarter turns and mirrorings are applied; the nearest one is taken.
         """
-        side_data = frame.side_data.get(SideDataType.DISPLAYMATRIX)
+        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
         if side_data is None:
             return cls(False, False, False)
-        a, b, _, c, d = np.frombuffer(bytes(side_data), np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(side_data, np.int32)[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, a < 0, d < 0)
         return cls(True, c < 0, b < 0)
