@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import http.client
 import os
 import sys
-import tempfile
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -136,7 +135,7 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     try:
         with urllib.request.urlopen(asset.url, timeout=30) as response:
             return _keep(asset, response, f"what {asset.url} sent", progress)
-    except OSError as error:  # URLError, HTTPError, time-outs and broken connections
+    except (OSError, http.client.HTTPException) as error:  # OSError: URLError, HTTPError, time-outs, broken connections
         reason = getattr(error, "reason", None) or error
         raise AssetError(
             f"cannot fetch '{name}' from {asset.url}: {reason}. Without a network, bring the file from there and run "
@@ -160,7 +159,9 @@ def import_file(file: str | os.PathLike[str], name: str | None = None) -> Asset:
         known = {asset.sha256: asset for asset in ([find(name)] if name else ASSETS.values())}
         if checksum not in known:
             expected = "; ".join(f"{asset.name}: {asset.file}, {asset.sha256}" for asset in known.values())
-            raise AssetError(f"{source} is not {name or 'a known asset'}: its SHA-256 is {checksum}, expected {expected}")
+            raise AssetError(
+                f"{source} is not {name or 'a known asset'}: its SHA-256 is {checksum}, expected {expected}"
+            )
         with source.open("rb") as stream:
             _keep(known[checksum], stream, str(source), None)
     except OSError as error:
@@ -211,12 +212,10 @@ def _chunks(stream: BinaryIO) -> Iterator[bytes]:
 @contextmanager
 def _written_whole(target: Path) -> Iterator[BinaryIO]:
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(prefix=f".{target.name}-", dir=target.parent, delete=False) as output:
-        try:
-            yield output  # type: ignore[misc]
-            output.close()
-            os.replace(output.name, target)
-        except BaseException:
-            output.close()
-            os.unlink(output.name)
-            raise
+    temporary = target.with_name(f".{target.name}-{os.getpid()}")
+    try:
+        with temporary.open("wb") as output:
+            yield output
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)

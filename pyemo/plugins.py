@@ -110,9 +110,7 @@ def info(*, load: bool = False) -> list[PluginInfo]:
                 state = "broken" if error else "ok"
             if not error and _is_ambiguous(entry, _admitted(entry.group)):
                 state = "ambiguous"
-        found.append(
-            PluginInfo(entry.name, entry.group, entry.distribution, entry.version, entry.target, state, error)
-        )
+        found.append(PluginInfo(entry.name, entry.group, entry.distribution, entry.version, entry.target, state, error))
     return found
 
 
@@ -174,21 +172,18 @@ def _discover() -> tuple[_Entry, ...]:
     # Not metadata.entry_points(): one distribution with unreadable metadata would take all others with it.
     found: dict[str, list[_Entry]] = {}
     for distribution in metadata.distributions():
-        name, version = "unknown", "unknown"
+        points: list[metadata.EntryPoint] = []
+        unreadable = ""
         try:
-            name, version = distribution.metadata["Name"] or name, distribution.version or version
-            if _normalized(name) in found:  # an older copy, shadowed on sys.path
-                continue
-            entries = [
-                _Entry(point.group.removeprefix("pyemo."), point.name, name, version, point)
-                for point in distribution.entry_points
-                if point.group.startswith("pyemo.") and point.group.removeprefix("pyemo.") in GROUPS
-            ]
+            points = [point for point in distribution.entry_points if _group(point.group) in GROUPS]
         except Exception:
-            text = distribution.read_text("entry_points.txt") or ""
-            groups = [group for group in GROUPS if f"[pyemo.{group}]" in text]
-            entries = [_Entry(group, "?", name, version, None, traceback.format_exc()) for group in groups]
-        found.setdefault(_normalized(name), []).extend(entries)
+            unreadable = traceback.format_exc()
+        if points or (unreadable and _announces(distribution)):
+            name, version = _identify(distribution)
+            entries = [_Entry(_group(point.group), point.name, name, version, point) for point in points]
+            if unreadable:
+                entries = [_Entry(group, "?", name, version, None, unreadable) for group in _announces(distribution)]
+            found.setdefault(_normalized(name), entries)  # an older copy further down sys.path is shadowed
     order = list(GROUPS)
     return tuple(
         sorted(
@@ -196,6 +191,22 @@ def _discover() -> tuple[_Entry, ...]:
             key=lambda entry: (order.index(entry.group), entry.name, _normalized(entry.distribution)),
         )
     )
+
+
+def _announces(distribution: metadata.Distribution) -> list[str]:
+    """Groups for which a distribution with unreadable entry points has some."""
+    try:
+        text = distribution.read_text("entry_points.txt") or ""
+    except Exception:
+        return []
+    return [group for group in GROUPS if f"[pyemo.{group}]" in text]
+
+
+def _identify(distribution: metadata.Distribution) -> tuple[str, str]:
+    try:
+        return distribution.metadata["Name"] or "unknown", distribution.version or "unknown"
+    except Exception:  # no METADATA file
+        return "unknown", "unknown"
 
 
 def _admitted(group: str) -> list[_Entry]:
@@ -286,6 +297,10 @@ def _check_options(entry: _Entry, factory: Callable[..., Any], options: Mapping[
 
 def _is_ambiguous(entry: _Entry, entries: list[_Entry]) -> bool:
     return sum(other.name == entry.name for other in entries) > 1
+
+
+def _group(entry_point_group: str) -> str:
+    return entry_point_group.removeprefix("pyemo.") if entry_point_group.startswith("pyemo.") else ""
 
 
 def _checked(group: str) -> str:

@@ -3,6 +3,7 @@ Classification", 2017 (arXiv:1710.07557), as the authors' Keras code builds it."
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import ClassVar
 
 import torch.nn.functional as F
@@ -34,7 +35,7 @@ class MiniXception(nn.Module):
             nn.ReLU(inplace=True),
         )
         widths = (8, 16, 32, 64, 128)
-        self.blocks = nn.Sequential(*(_Block(*pair) for pair in zip(widths, widths[1:], strict=False)))
+        self.blocks = nn.Sequential(*(_Block(*pair) for pair in pairwise(widths)))
         self.head = nn.Conv2d(widths[-1], num_classes, 3, padding=1)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -77,4 +78,5 @@ def _separable(in_channels: int, out_channels: int) -> tuple[nn.Conv2d, nn.Conv2
 
 
 def _batch_norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)  # Keras's defaults; its momentum 0.99 is the weight of the old value
+    # Keras's defaults; its momentum of 0.99 is the weight of the old value, PyTorch's that of the new.
+    return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -15,7 +16,7 @@ from pyemo import assets
 from pyemo.config import ClassifierRecipe, load_recipe
 from pyemo.errors import ModelError
 from pyemo.model import EmotionModel, build_model
-from pyemo.weights.store import save_model
+from pyemo.weights.store import packaged_names, save_model
 
 _CARD = """# {name}
 
@@ -35,8 +36,12 @@ def import_mini_xception(file: Path, name: str) -> Path:
     """Convert a Keras mini-Xception for the seven FER2013 classes into the imported model ``name``.
 
     Raises:
-        ModelError: not readable as HDF5, or the layers are not those of mini-Xception.
+        ModelError: ``name`` cannot be given, the file is not readable as HDF5, or its layers are not those of mini-Xception.
     """
+    if name == "default" or name in packaged_names() or not re.fullmatch(r"\w[\w.-]*", name):
+        raise ModelError(
+            f"an imported model cannot be called {name!r}: that is no plain name, or one of pyemo's own models"
+        )
     published = load_recipe("mini-xception")
     assert isinstance(published, ClassifierRecipe)
     recipe = ClassifierRecipe(
@@ -78,11 +83,13 @@ def _read_layers(file: Path) -> dict[str, list[dict[str, np.ndarray]]]:
                     found[kind].append((int(number or 0), weights))
     except (OSError, KeyError, AttributeError) as error:
         raise ModelError(f"{file} is not readable as Keras HDF5 weights: {error}") from error
-    return {kind: [weights for _, weights in sorted(layers, key=lambda item: item[0])] for kind, layers in found.items()}
+    return {
+        kind: [weights for _, weights in sorted(layers, key=lambda item: item[0])] for kind, layers in found.items()
+    }
 
 
 def _fill(model: EmotionModel, layers: dict[str, list[dict[str, np.ndarray]]], file: Path) -> None:
-    net = model.backbones["face"]
+    net: Any = model.backbones["face"]
     plain = [net.stem[0], net.stem[3], *(block.shortcut[0] for block in net.blocks), net.head]
     depthwise = [block.body[index] for block in net.blocks for index in (0, 4)]
     pointwise = [block.body[index] for block in net.blocks for index in (1, 5)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ DEFAULT_FACE_MODEL = "compact-resnet"
 CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "card.md"
 FORMAT_VERSION = "1"
 _HUB = "hf-hub:"
+_PACKAGED = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,20 @@ def save_model(
     tensors = {name: _stored(name, tensor, storage) for name, tensor in model.state_dict().items()}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        new = Path(temporary) / "new"
+        new, old = Path(temporary) / "new", Path(temporary) / "old"
         new.mkdir()
-        save_file(tensors, new / WEIGHTS, {"format_version": FORMAT_VERSION, "pyemo_version": __version__})
         (new / CONFIG).write_text(dump_recipe(recipe), encoding="utf-8")
         (new / CARD).write_text(card, encoding="utf-8")
+        save_file(tensors, new / WEIGHTS, {"format_version": FORMAT_VERSION, "pyemo_version": __version__})
+        shutil.copymode(new / CONFIG, new / WEIGHTS)  # safetensors lets only the owner read it
         if folder.exists():
-            os.replace(folder, Path(temporary) / "old")
-        os.replace(new, folder)
+            os.replace(folder, old)
+        try:
+            os.replace(new, folder)
+        except BaseException:
+            if old.exists():
+                os.replace(old, folder)
+            raise
     return folder
 
 
@@ -100,7 +108,12 @@ def load_model(model: str | os.PathLike[str] = "default") -> LoadedModel:
 
 def model_names() -> list[str]:
     """Models that :func:`load_model` finds by name without fetching anything, ``default`` aside."""
-    return sorted({*_folders(_packaged()), *_folders(assets.models_home())})
+    return sorted({*packaged_names(), *_folders(assets.models_home())})
+
+
+def packaged_names() -> list[str]:
+    """Models that are part of the package."""
+    return sorted(_folders(_PACKAGED))
 
 
 def _locate(model: str | os.PathLike[str]) -> Path:
@@ -109,7 +122,7 @@ def _locate(model: str | os.PathLike[str]) -> Path:
         return _fetch(name)
     if isinstance(model, str) and not {os.sep, os.altsep or os.sep} & set(name):
         plain = DEFAULT_FACE_MODEL if name == "default" else name
-        for home in (_packaged(), assets.models_home()):
+        for home in (_PACKAGED, assets.models_home()):
             if plain in _folders(home):
                 return home / plain
         if plain in assets.ASSETS and assets.ASSETS[plain].is_model:
@@ -126,10 +139,6 @@ def _locate(model: str | os.PathLike[str]) -> Path:
         + (f"; did you mean '{near[0]}'?" if near else "")
         + f" Known by name: {', '.join(known)}."
     )
-
-
-def _packaged() -> Path:
-    return Path(__file__).parent
 
 
 def _folders(home: Path) -> list[str]:
