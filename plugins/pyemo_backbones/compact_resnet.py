@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class CompactResNet(nn.Module):
-    """Stages of 3x3 convolutions with pre-pooled widths and identity shortcuts (He et al. 2016), without a bottleneck.
+    """Stages of 3x3 convolutions with identity shortcuts (He et al. 2016), without bottlenecks or projections.
 
-    Each stage is one convolution that widens, a 2x2 max-pooling (not in the first) and ``blocks`` residual blocks of two convolutions.
-    Everything is a plain 3x3 convolution with batch normalisation: the form that CPUs and GPUs run closest to their peak.
+    Each stage halves the map by 2x2 max-pooling (not the first), widens it by one convolution and refines it by ``blocks`` residual
+    blocks of two convolutions. Every convolution is plain and 3x3: the form that CPUs and GPUs run closest to their peak.
 
     Args:
         in_channels: channels of a face.
@@ -25,15 +25,15 @@ class CompactResNet(nn.Module):
     contract_version: ClassVar[int] = 1
     modality = "face"
 
-    def __init__(self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (0, 1, 1, 1)) -> None:
+    def __init__(self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (0, 1, 2, 1)) -> None:
         super().__init__()
         if len(widths) != len(blocks):
             raise ValueError(f"widths and blocks must have one entry a stage, got {list(widths)} and {list(blocks)}")
         stages: list[nn.Module] = []
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            stages.append(_convolution(in_channels, width))
             if stage > 0:
                 stages.append(nn.MaxPool2d(2))
+            stages.append(_convolution(in_channels, width))
             stages.extend(_Residual(width) for _ in range(count))
             in_channels = width
         self.stages = nn.Sequential(*stages)

@@ -27,18 +27,23 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="pyemo", description="Emotion recognition from faces and voices.")
+    width = max(map(len, COMMANDS))
+    parser = argparse.ArgumentParser(
+        prog="pyemo",
+        description="Emotion recognition from faces and voices.",
+        epilog="\n".join(["commands:", *(f"  {name:{width}}  {summary}" for name, summary in COMMANDS.items())]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--version", action="version", version=f"pyemo {__version__}")
-    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary.capitalize() + ".")
-        if name in arguments[:1]:
-            module = importlib.import_module(f"pyemo.cli.{name}")
-            module.configure(subparser)
-            subparser.set_defaults(run=module.run)
-    parsed = parser.parse_args(arguments)
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below; pyemo COMMAND --help explains it")
+    command = parser.parse_args(arguments[:1]).command
+    module = importlib.import_module(f"pyemo.cli.{command}")
+    parser = argparse.ArgumentParser(prog=f"pyemo {command}", description=COMMANDS[command].capitalize() + ".")
+    module.configure(parser)
+    # Intermixed: key=value may stand before, between and after options.
+    parsed = parser.parse_intermixed_args(arguments[1:])
     try:
-        return int(parsed.run(parsed))
+        return int(module.run(parsed))
     except PyemoError as error:
         print(f"pyemo: error: {error}", file=sys.stderr)
         return 1
