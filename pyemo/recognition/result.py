@@ -1,0 +1,179 @@
+"""What the recogniser found in one input."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from pyemo.errors import ConfigError
+from pyemo.files import written_whole
+from pyemo.recognition.threshold import Votes
+
+FORMATS = ("csv", "json")
+Kind = Literal["image", "video", "sequence"]
+
+
+@dataclass(frozen=True)
+class FaceSummary:
+    """One person: a track of a video, a face of an image."""
+
+    number: int
+    """From 0 in order of appearance (in images: of the detector's confidence)."""
+    label: str
+    """By the same rule as the label of the whole."""
+    scores: dict[str, float]
+    """Mean probability of each emotion over the frames of this face."""
+    frames: int
+    start: float | None
+    """Seconds; None where the input has no time (images, image sequences)."""
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """Emotions of all faces in one image, video or image sequence."""
+
+    kind: Kind
+    source: str | None
+    """The path as given; None for an array."""
+    labels: tuple[str, ...]
+    timeline: pd.DataFrame
+    """One row for each face in each frame, by time and then by face: ``start`` and ``end`` in seconds (float64; from the frame's time to
+    the next frame's; NaN where the input has no time), ``face`` (int64), ``label`` (the most probable emotion) and a column (float32) with
+    the probability of each emotion, named after it. Nothing is averaged or merged: :attr:`segments` does that."""
+    frames: int
+    """Frames analysed, with and without faces."""
+    duration: float | None
+    """Seconds from the first frame's start to the last frame's end; None where the input has no time."""
+    threshold: float | None
+    """Of equation 1 (:mod:`pyemo.recognition.threshold`); None: Top-1."""
+    warnings: tuple[str, ...] = ()
+    """What is wrong with the input though it could be read, for instance that a video is cut off."""
+    timing: dict[str, float] = field(default_factory=dict)
+    """Seconds that each stage worked; ``total`` is the clock on the wall. Stages run side by side, so their sum may be larger."""
+
+    @cached_property
+    def votes(self) -> Votes:
+        """One vote for each row of the timeline."""
+        return self._votes(self.timeline)
+
+    @property
+    def no_face(self) -> bool:
+        return self.timeline.empty
+
+    @property
+    def label(self) -> str | None:
+        """The emotion of the whole by threshold voting over all faces and frames; None where there is no face."""
+        return self.votes.verdict(self.threshold)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Mean probability of each emotion over all faces and frames; empty where there is no face."""
+        return self._scores(self.votes)
+
+    @cached_property
+    def faces(self) -> list[FaceSummary]:
+        summaries = []
+        for number, rows in self.timeline.groupby("face", sort=True):
+            votes = self._votes(rows)
+            label = votes.verdict(self.threshold)
+            assert label is not None  # a group has rows
+            start, end = _seconds(rows["start"].iloc[0]), _seconds(rows["end"].iloc[-1])
+            summaries.append(FaceSummary(int(str(number)), label, self._scores(votes), len(rows), start, end))
+        return summaries
+
+    @property
+    def segments(self) -> pd.DataFrame:
+        """The timeline with successive frames of one face and one label joined, and their probabilities averaged."""
+        timeline = self.timeline.sort_values("face", kind="stable")
+        before = timeline.shift()
+        joined = (timeline["face"] == before["face"]) & (timeline["label"] == before["label"])
+        joined &= (timeline["start"] == before["end"]) | timeline["start"].isna()
+        how = {"start": "first", "end": "last", "face": "first", "label": "first", **dict.fromkeys(self.labels, "mean")}
+        segments = timeline.groupby((~joined).cumsum().to_numpy()).agg(how)
+        return segments.sort_values(["start", "face"], kind="stable", ignore_index=True)
+
+    def summary(self) -> dict[str, Any]:
+        """All but the timeline, as it stands in the JSON file."""
+        return {
+            "source": self.source,
+            "kind": self.kind,
+            "label": self.label,
+            "no_face": self.no_face,
+            "scores": {label: round(score, 6) for label, score in self.scores.items()},
+            "threshold": self.threshold,
+            "frames": self.frames,
+            "duration": self.duration,
+            "faces": [
+                {**vars(face), "scores": {label: round(score, 6) for label, score in face.scores.items()}}
+                for face in self.faces
+            ],
+            "votes": {
+                "counts": dict(zip(self.labels, self.votes.counts.tolist(), strict=True)),
+                "mass": dict(zip(self.labels, self.votes.mass.tolist(), strict=True)),
+            },
+            "warnings": list(self.warnings),
+            "timing": {stage: round(seconds, 4) for stage, seconds in self.timing.items()},
+        }
+
+    def save(
+        self,
+        folder: str | Path,
+        name: str | None = None,
+        *,
+        formats: Sequence[str] = FORMATS,
+        extra: Mapping[str, Any] | None = None,
+    ) -> list[Path]:
+        """Write ``<name>.csv`` (the timeline) and ``<name>.json`` (the summary), each whole, the JSON last.
+
+        Args:
+            folder: made if it is not there.
+            name: default the file name of the source, extension included (``clip.mp4`` gives ``clip.mp4.csv``), or ``image``.
+            formats: ``csv``, ``json`` or both.
+            extra: further keys of the JSON file.
+
+        Raises:
+            ConfigError: unknown format.
+            PyemoError: a file cannot be written.
+        """
+        check_formats(formats)
+        name = name or (Path(self.source).name if self.source else "image")
+        written = []
+        if "csv" in formats:
+            written.append(Path(folder) / f"{name}.csv")
+            with written_whole(written[-1]) as path:
+                self.timeline.to_csv(path, index=False, float_format="%.6f")
+        if "json" in formats:
+            written.append(Path(folder) / f"{name}.json")
+            with written_whole(written[-1]) as path:
+                path.write_text(
+                    json.dumps({**self.summary(), **(extra or {})}, indent=2, ensure_ascii=False) + "\n",
+                    encoding="utf-8",
+                )
+        return written
+
+    def _votes(self, rows: pd.DataFrame) -> Votes:
+        return Votes.of(rows[list(self.labels)].to_numpy(np.float32), self.labels)
+
+    def _scores(self, votes: Votes) -> dict[str, float]:
+        if not votes.total:
+            return {}
+        return dict(zip(self.labels, (votes.mass / votes.total).tolist(), strict=True))
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    for unknown in formats:
+        if unknown not in FORMATS:
+            raise ConfigError(f"unknown format {unknown!r}; there are {', '.join(FORMATS)}")
+
+
+def _seconds(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
