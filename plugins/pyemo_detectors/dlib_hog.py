@@ -29,7 +29,9 @@ class DlibDetector:
     """
 
     contract_version: ClassVar[int] = 1
-    crop_frame = CropFrame()
+    # Medians over 4,000 random training images of FER2013, in 3,048 of which a face was found: scale 1.176 (quartiles 1.087 to 1.274),
+    # dx 0.000, dy -0.076. `python tools/calibrate_crop.py dlib fer2013/train` measures it.
+    crop_frame = CropFrame(scale=1.176, dx=0.0, dy=-0.076)
 
     def __init__(
         self, *, max_side: int | None = 640, upsample: int = 0, threshold: float = 0.0, min_face: float = 0.0

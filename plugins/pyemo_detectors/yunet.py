@@ -30,7 +30,9 @@ class YuNetDetector:
     """
 
     contract_version: ClassVar[int] = 1
-    crop_frame = CropFrame()
+    # Medians over 4,000 random training images of FER2013, in 3,522 of which a face was found: scale 1.119 (quartiles 1.018 to 1.234),
+    # dx -0.001, dy -0.001. `python tools/calibrate_crop.py yunet fer2013/train` measures it.
+    crop_frame = CropFrame(scale=1.119)
 
     def __init__(
         self,

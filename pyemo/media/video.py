@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from time import perf_counter
 from types import TracebackType
 from typing import Any
 
@@ -60,7 +61,7 @@ class VideoReader:
 
     The file is opened and its first frame decoded at once: :class:`~pyemo.errors.MediaError` tells what is wrong with a file without a
     decodable frame. Damage further on does not raise: all frames that can be decoded are given, and then :attr:`warning` says what is
-    missing (None for a sound file).
+    missing (None for a sound file). :attr:`decode_seconds` is how long the last iteration's thread has worked.
 
     >>> with VideoReader("clip.mp4") as reader:  # doctest: +SKIP
     ...     for frame in reader:
@@ -72,6 +73,7 @@ class VideoReader:
             raise ValueError(f"queue_size must be at least 1, got {queue_size}")
         self.path = Path(path)
         self.warning: str | None = None
+        self.decode_seconds = 0.0
         self._queue_size = queue_size
         self._running: Generator[VideoFrame, None, None] | None = None
         with self._open() as container:
@@ -126,7 +128,7 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[VideoFrame]:
         self.close()
-        self.warning = None
+        self.warning, self.decode_seconds = None, 0.0
         self._running = prefetch(self._frames(), self._queue_size)
         return self._running
 
@@ -136,6 +138,7 @@ class VideoReader:
         width, height = self._stored_size
         step = float(1 / self._rate)
         index, time = -1, -math.inf
+        began = perf_counter()
         with self._open() as container:
             stream = _video_stream(container, self.path)
             start = (container.start_time or 0) / av.time_base
@@ -147,7 +150,10 @@ class VideoReader:
                         shown = time + step if index else 0.0
                     time = shown
                     rgb = reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
-                    yield VideoFrame(index, time, self._orientation.apply(rgb))
+                    upright = self._orientation.apply(rgb)
+                    self.decode_seconds += perf_counter() - began
+                    yield VideoFrame(index, time, upright)
+                    began = perf_counter()
             except av.FFmpegError as error:
                 troubles.append(f"reading stopped after {index + 1} frames ({reason(error)})")
         if self.info.duration and time + start + step < 0.9 * self.info.duration:
