@@ -1,0 +1,91 @@
+// Base-two logarithm and exponential of vectors, in the accuracy of their type. For kernel sources only, like simd.h.
+#pragma once
+
+#include "common/simd.h"
+
+namespace pyemo::PYEMO_ISA::simd {
+
+template <class T>
+struct Ieee;
+
+template <>
+struct Ieee<float> {
+    using Bits = std::uint32_t;
+    static constexpr int kMantissaBits = 23, kBias = 127;
+    static constexpr Bits kSqrtHalf = 0x3f3504f3;
+    static constexpr float kRound = 0x1.8p23f;  // added and taken away again, it leaves the nearest integer
+    static constexpr float kInfinity = __builtin_inff();
+};
+
+template <>
+struct Ieee<double> {
+    using Bits = std::uint64_t;
+    static constexpr int kMantissaBits = 52, kBias = 1023;
+    static constexpr Bits kSqrtHalf = 0x3fe6a09e667f3bcd;
+    static constexpr double kRound = 0x1.8p52;
+    static constexpr double kInfinity = __builtin_inf();
+};
+
+constexpr double kLn2 = 0.693147180559945309417;
+
+// log2(1 + f) for sqrt(1/2) - 1 <= f < sqrt(2) - 1.
+inline Vec<float> log2_mantissa(Vec<float> f) {
+    // Minimax polynomial in f, zero at zero; its absolute error is below 1e-7 (found by Lawson's algorithm, evaluated
+    // in float32).
+    constexpr float kC[] = {1.4426947832107544f,  -0.7213571667671204f, 0.48093944787979126f, -0.36008721590042114f,
+                            0.28670746088027954f, -0.2500690221786499f, 0.23689039051532745f, -0.14574450254440308f};
+    Vec<float> q = broadcast(kC[7]);
+    for (int i = 6; i >= 0; --i) q = q * f + kC[i];
+    return q * f;
+}
+
+inline Vec<double> log2_mantissa(Vec<double> f) {
+    // 2 artanh(s) with s = f / (2 + f), |s| < 0.172: ten terms of the series leave 2e-17.
+    const Vec<double> s = f / (f + 2), z = s * s;
+    Vec<double> q = broadcast(1. / 19);
+    for (int k = 17; k >= 1; k -= 2) q = q * z + 1. / k;
+    return q * s * (2 / kLn2);
+}
+
+// For positive normal numbers, infinity and NaN.
+template <class T>
+inline Vec<T> log2(Vec<T> x) {
+    using F = Ieee<T>;
+    using B = typename F::Bits;
+    constexpr B kOne = static_cast<B>(F::kBias) << F::kMantissaBits;
+    // x = m * 2^e with sqrt(1/2) <= m < sqrt(2)
+    const Vec<B> shifted = bitcast<Vec<B>>(x) + (kOne - F::kSqrtHalf);
+    const Vec<T> m = bitcast<Vec<T>>((shifted & ((B{1} << F::kMantissaBits) - 1)) + F::kSqrtHalf);
+    // The biased exponent, put into the lowest bits of kRound, makes a float of it without a conversion that not every
+    // machine has.
+    const Vec<B> e = (shifted >> F::kMantissaBits) + bitcast<B>(F::kRound);
+    const Vec<T> result = (bitcast<Vec<T>>(e) - (F::kRound + F::kBias)) + log2_mantissa(m - 1);
+    return x < F::kInfinity ? result : x;
+}
+
+// ln(2)^k / k!, the Taylor coefficients of 2^f.
+template <int kDegree>
+struct Exp2Series {
+    double c[kDegree + 1];
+    constexpr Exp2Series() : c{1} {
+        for (int k = 1; k <= kDegree; ++k) c[k] = c[k - 1] * kLn2 / k;
+    }
+};
+
+// 2^x, within the normal range: below it the smallest normal number, above the largest power of two infinity.
+template <class T>
+inline Vec<T> exp2(Vec<T> x) {
+    using F = Ieee<T>;
+    using B = typename F::Bits;
+    constexpr int kDegree = sizeof(T) == sizeof(float) ? 7 : 13;
+    constexpr Exp2Series<kDegree> kSeries;
+    const Vec<T> clamped = at_most(at_least(x, T(1 - F::kBias)), T(F::kBias));
+    const Vec<T> rounded = clamped + F::kRound;
+    const Vec<T> f = clamped - (rounded - F::kRound);  // -1/2 <= f <= 1/2
+    Vec<T> p = broadcast(T(kSeries.c[kDegree]));
+    for (int k = kDegree - 1; k >= 0; --k) p = p * f + T(kSeries.c[k]);
+    const Vec<B> scale = (bitcast<Vec<B>>(rounded) - bitcast<B>(F::kRound) + F::kBias) << F::kMantissaBits;
+    return x > T(F::kBias) ? broadcast(F::kInfinity) : p * bitcast<Vec<T>>(scale);
+}
+
+}  // namespace pyemo::PYEMO_ISA::simd

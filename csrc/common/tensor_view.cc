@@ -1,0 +1,45 @@
+#include "common/tensor_view.h"
+
+namespace pyemo {
+
+const char* name(DType dtype) {
+    switch (dtype) {
+        case DType::uint8:
+            return "uint8";
+        case DType::int16:
+            return "int16";
+        case DType::float16:
+            return "float16";
+        case DType::bfloat16:
+            return "bfloat16";
+        case DType::float32:
+            return "float32";
+        case DType::float64:
+            return "float64";
+    }
+    return "unknown";
+}
+
+int item_size(DType dtype) {
+    switch (dtype) {
+        case DType::uint8:
+            return 1;
+        case DType::int16:
+        case DType::float16:
+        case DType::bfloat16:
+            return 2;
+        case DType::float32:
+            return 4;
+        case DType::float64:
+            return 8;
+    }
+    return 0;
+}
+
+std::string TensorView::describe() const {
+    std::string text = std::string(name(dtype)) + " (";
+    for (int d = 0; d < ndim; ++d) text += (d ? ", " : "") + std::to_string(sizes[d]);
+    return text + (ndim == 1 ? ",)" : ")");
+}
+
+}  // namespace pyemo
