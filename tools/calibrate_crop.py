@@ -65,7 +65,7 @@ def main() -> None:
     if len(found):
         low, middle, high = np.percentile(found, (25, 50, 75), axis=0)
         for name, values in zip(("scale", "dx", "dy"), np.stack((low, middle, high), axis=1), strict=True):
-            print("{:>6}: median {:+.3f}, quartiles {:+.3f} {:+.3f}".format(name, values[1], values[0], values[2]))
+            print(f"{name:>6}: median {values[1]:+.3f}, quartiles {values[0]:+.3f} {values[2]:+.3f}")
         print("crop_frame = CropFrame(scale={:.3f}, dx={:.3f}, dy={:.3f})".format(*middle))
 
 

@@ -49,7 +49,9 @@ def read_audio(path: str | Path, sample_rate: int = 16000, mono: bool = True) ->
 
 def _blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     """Pieces (T, channels) float32 of the sound with their sample rate, at least one; all of one rate and channel count."""
-    blocks = None if kind(path) == "video" else _soundfile_blocks(path)
+    # FFmpeg reads MP3 as well as libsndfile does, and does not write complaints about a bad one to the terminal.
+    by_ffmpeg = kind(path) == "video" or path.suffix.lower() == ".mp3"
+    blocks = None if by_ffmpeg else _soundfile_blocks(path)
     read = 0
     try:
         for block, rate in blocks or _container_blocks(path):

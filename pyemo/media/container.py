@@ -28,7 +28,16 @@ def open_container(path: Path, expected: str) -> av.container.InputContainer:
         # Broken tags must not keep a file from being read.
         return av.open(str(path), metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
-        raise MediaError(f"{path}: cannot be read as {expected} ({reason(error)})") from error
+        hint = "; MP4 or MOV without its index: cut short, or not written to its end" if _is_mp4(path) else ""
+        raise MediaError(f"{path}: cannot be read as {expected} ({reason(error)}{hint})") from error
+
+
+def _is_mp4(path: Path) -> bool:
+    """Whether the file starts as ISO/IEC 14496-12 says."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(8)[4:] == b"ftyp"
 
 
 def reason(error: Exception) -> str:

@@ -137,18 +137,16 @@ class VideoReader:
         reformatter = VideoReformatter()
         width, height = self._stored_size
         step = float(1 / self._rate)
-        index, time = -1, -math.inf
+        index, time, first = -1, -math.inf, 0.0
         began = perf_counter()
         with self._open() as container:
             stream = _video_stream(container, self.path)
             start = (container.start_time or 0) / av.time_base
             try:
                 for index, frame in enumerate(_decode(container, stream, troubles)):
-                    shown = None if frame.time is None else frame.time - start
-                    # Without a timestamp, or where the clock jumps back (joined recordings), the frame follows the one before.
-                    if shown is None or shown <= time:
-                        shown = time + step if index else 0.0
-                    time = shown
+                    stamp = None if frame.time is None else frame.time - start
+                    time = _time(stamp, time, step)
+                    first = time if index == 0 else first
                     rgb = reformatter.reformat(frame, width, height, "rgb24").to_ndarray()
                     upright = self._orientation.apply(rgb)
                     self.decode_seconds += perf_counter() - began
@@ -156,9 +154,11 @@ class VideoReader:
                     began = perf_counter()
             except av.FFmpegError as error:
                 troubles.append(f"reading stopped after {index + 1} frames ({reason(error)})")
-        if self.info.duration and time + start + step < 0.9 * self.info.duration:
+        duration = self.info.duration or 0.0
+        # Where only the duration of the whole file is known, its sound may go on a little longer than its pictures.
+        if time - first + step < duration - max(0.2, 0.05 * duration):
             troubles.append(
-                f"the last frame is at {time:.2f} s of {self.info.duration:.2f} s; the file may be truncated"
+                f"the pictures end at {time + step:.2f} s of {first + duration:.2f} s; the file may be truncated"
             )
         if troubles:
             self.warning = f"{self.path}: " + "; ".join(troubles)
@@ -193,6 +193,13 @@ def _decode(container: InputContainer, stream: VideoStream, troubles: list[str])
         troubles.append(f"{damaged} damaged packet{'s' * (damaged > 1)} left out")
 
 
+def _time(stamp: float | None, previous: float, step: float) -> float:
+    """The time of a frame: its own, or where it has none or the clock jumps back (joined recordings), a step after the one before."""
+    if stamp is not None and stamp > previous:
+        return stamp
+    return previous + step if previous > -math.inf else 0.0
+
+
 def _square_pixel_size(frame: av.VideoFrame, stream: VideoStream) -> tuple[int, int]:
     """Width and height as stored, the width stretched by the sample aspect ratio."""
     aspect = stream.sample_aspect_ratio
@@ -213,9 +220,14 @@ class _Orientation:
 
         Only quarter turns and mirrorings are applied; the nearest one is taken.
         """
-        side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+        try:
+            side_data: Any = frame.side_data.get("DISPLAYMATRIX")
+        except (
+            ValueError
+        ):  # PyAV stumbles over kinds of side data it does not know, but still tells the (counter-clockwise) angle
+            return _QUARTER_TURNS[round(-frame.rotation / 90) % 4]
         if side_data is None:
-            return cls(False, False, False)
+            return _QUARTER_TURNS[0]
         a, b, _, c, d = np.frombuffer(side_data, np.int32)[:5].tolist()
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return cls(False, a < 0, d < 0)
@@ -235,3 +247,11 @@ class _Orientation:
         if self.flip_x or self.flip_y:
             image = cv2.flip(image, -1 if self.flip_x and self.flip_y else int(self.flip_x))
         return image
+
+
+_QUARTER_TURNS = (  # clockwise
+    _Orientation(False, False, False),
+    _Orientation(True, True, False),
+    _Orientation(False, True, True),
+    _Orientation(True, False, True),
+)

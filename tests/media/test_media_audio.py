@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import soundfile
+
+from pyemo.errors import MediaError
+from pyemo.media import read_audio
+
+
+def tone(frequency, rate, seconds=1.0):
+    return 0.5 * np.sin(2 * np.pi * frequency * np.arange(round(rate * seconds)) / rate)
+
+
+def peak_frequency(sound, rate):
+    return np.abs(np.fft.rfft(sound * np.hanning(len(sound)))).argmax() * rate / len(sound)
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "ogg", "mp3"])
+def test_sound_files(tmp_path, extension):
+    path = tmp_path / f"tone.{extension}"
+    soundfile.write(path, np.stack((tone(440, 44100), tone(880, 44100)), axis=1), 44100)
+    mono, both = read_audio(path), read_audio(path, mono=False)
+    assert mono.dtype == both.dtype == np.float32
+    assert mono.ndim == 1
+    assert both.shape == (2, len(mono))
+    assert len(mono) == pytest.approx(16000, abs=1200 if extension == "mp3" else 1)
+    assert [peak_frequency(channel, 16000) for channel in both] == pytest.approx([440, 880], abs=2)
+    np.testing.assert_allclose(both.mean(axis=0), mono, atol=1e-4)
+    assert np.abs(both).max() == pytest.approx(0.5, abs=0.05)
+
+
+def test_without_resampling_samples_are_the_files_own(tmp_path):
+    samples = np.random.default_rng(0).integers(-(2**15), 2**15, (200_001, 2), np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", mono=False), samples.T / np.float32(2**15))
+
+
+def test_resampling_removes_what_would_alias(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(12_000, 48000), 48000)
+    assert np.abs(read_audio(tmp_path / "a.wav", 16000)[500:-500]).max() < 1e-3
+
+
+def test_sound_of_a_video(make_video):
+    sound = read_audio(make_video(25, tone=440), 22050)
+    assert len(sound) == pytest.approx(22050, abs=1200)
+    assert peak_frequency(sound, 22050) == pytest.approx(440, abs=2)
+
+
+def test_sample_0_is_the_start_of_the_video(make_video):
+    sound = read_audio(make_video(50, tone=440, tone_start=1000, name="late.mkv"))
+    assert np.abs(sound[:15000]).max() < 0.01
+    assert np.abs(sound[17000:31000]).max() > 0.4
+    assert len(sound) == pytest.approx(32000, abs=1200)
+
+
+def test_no_audio_stream(make_video):
+    with pytest.raises(MediaError, match=r"clip\.mp4: no audio stream"):
+        read_audio(make_video(3))
+
+
+@pytest.mark.parametrize("extension", ["wav", "mp3", "mp4"])
+def test_bad_files_are_named(tmp_path, extension, capfd):
+    path = tmp_path / f"fake.{extension}"
+    path.write_text("only text\n" * 100)
+    with pytest.raises(MediaError, match=rf"fake\.{extension}: cannot be read"):
+        read_audio(path)
+    path.write_bytes(b"")
+    with pytest.raises(MediaError, match=rf"fake\.{extension}: the file is empty"):
+        read_audio(path)
+    assert capfd.readouterr().err == ""  # the message is in the error and nowhere else
+
+
+def test_absent_file(tmp_path):
+    with pytest.raises(MediaError, match="no such file"):
+        read_audio(tmp_path / "absent.wav")
+
+
+def test_no_samples(tmp_path):
+    soundfile.write(tmp_path / "nothing.wav", np.zeros(0), 16000)
+    with pytest.raises(MediaError, match=r"nothing\.wav: no sound"):
+        read_audio(tmp_path / "nothing.wav")
+
+
+def test_what_precedes_damage_is_kept(tmp_path):
+    path = tmp_path / "cut.flac"
+    soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 160_000), 16000)
+    path.write_bytes(path.read_bytes()[:200_000])
+    with pytest.warns(UserWarning, match=r"cut\.flac: reading stopped"):
+        sound = read_audio(path)
+    assert 60_000 < len(sound) < 155_000
+
+
+def test_sample_rate_is_checked(tmp_path):
+    with pytest.raises(ValueError, match="sample_rate"):
+        read_audio(tmp_path / "a.wav", 0)
