@@ -36,6 +36,15 @@ def written_whole(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def check_writable(folder: Path) -> None:
+    """Makes ``folder`` if it is not there; raises :class:`~pyemo.errors.PyemoError` unless files can be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PyemoError(f"cannot write into {folder}: {error.strerror or error}") from error
+
+
 def _umask() -> int:
     """The permissions that the user's new files lack; ``mkstemp`` would keep them from everybody else."""
     mask = os.umask(0)

@@ -150,6 +150,7 @@ class Recogniser:
                     last_interval=1 / reader.info.average_rate,
                     progress=_shares(progress, reader.info.frame_count),
                 )
+                clock.seconds["decode"] = reader.decode_seconds
                 return "video", analysis, [reader.warning] if reader.warning else []
         raise MediaError(f"{path}: a sound has no faces; expected an image or a video")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,7 +59,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     """What is wrong with the input though it could be read, for instance that a video is cut off."""
     timing: dict[str, float] = field(default_factory=dict)
-    """Seconds that each stage worked; ``total`` is the clock on the wall. Stages run side by side, so their sum may be larger."""
+    """Seconds that each stage worked (decode, detect with tracking, crop, model, write) and ``total``, the clock on the wall without
+    ``write``. Stages run side by side, so their sum may be larger."""
 
     @cached_property
     def votes(self) -> Votes:
@@ -148,9 +150,11 @@ class Result:
         name = name or (Path(self.source).name if self.source else "image")
         written = []
         if "csv" in formats:
+            began = time.perf_counter()
             written.append(Path(folder) / f"{name}.csv")
             with written_whole(written[-1]) as path:
                 self.timeline.to_csv(path, index=False, float_format="%.6f")
+            self.timing["write"] = time.perf_counter() - began
         if "json" in formats:
             written.append(Path(folder) / f"{name}.json")
             with written_whole(written[-1]) as path:

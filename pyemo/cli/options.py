@@ -1,0 +1,67 @@
+"""Arguments that several subcommands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from pyemo.errors import ConfigError
+
+
+def add_recogniser_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--detector",
+        default="dlib",
+        metavar="D",
+        help="face detector plug-in (default: dlib); `pyemo plugins` lists them",
+    )
+    parser.add_argument(
+        "--detector-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the detector, for instance max_side=1280; repeatable",
+    )
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=8,
+        metavar="K",
+        help="detect faces in every K-th frame, track them between (default: 8); all frames are classified",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def threshold(text: str) -> float | None:
+    """Type of ``--threshold``."""
+    if text.lower() == "none":
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 0 to 1, or none, got {text!r}")
+    return value
+
+
+def keyed(pairs: Sequence[str], option: str) -> dict[str, Any]:
+    """``KEY=VALUE`` arguments as keywords. Numbers, true, false and null are read as such, everything else is text.
+
+    Raises:
+        ConfigError: one is not of this form.
+    """
+    found = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise ConfigError(f"{option} {pair!r}: expected KEY=VALUE")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        found[key] = value if value is None or isinstance(value, (bool, int, float)) else text
+    return found

@@ -1,0 +1,60 @@
+"""A chart of a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pyemo.recognition.result import FaceSummary, Result
+
+_MOST_FACES = 8
+_COLOURS = {  # after the customary colours of Plutchik's wheel; others take matplotlib's cycle
+    "angry": "#d62728",
+    "disgust": "#8c6bb1",
+    "fear": "#2ca02c",
+    "happy": "#e6b800",
+    "sad": "#1f77b4",
+    "surprise": "#17becf",
+    "neutral": "#8f8f8f",
+}
+
+
+def result_figure(result: Result) -> Figure:
+    """Probability of each emotion over time, or without times in bars; one panel for each face, those seen longest if there are many."""
+    faces = sorted(sorted(result.faces, key=lambda face: -face.frames)[:_MOST_FACES], key=lambda face: face.number)
+    figure = Figure(figsize=(9, 1.2 + 1.8 * max(len(faces), 1)), layout="constrained")
+    panels = figure.subplots(max(len(faces), 1), 1, sharex=True, squeeze=False)[:, 0]
+    if not faces:
+        panels[0].set_axis_off()
+        panels[0].text(0.5, 0.5, "no face", ha="center", va="center")
+    for panel, face in zip(panels, faces, strict=False):
+        if face.start is None:
+            panel.bar(result.labels, list(face.scores.values()), color=[_COLOURS.get(label) for label in result.labels])
+        else:
+            _draw_timeline(panel, result, face)
+        panel.set_ylim(0, 1)
+        panel.set_ylabel("probability")
+        panel.set_title(f"face {face.number}: {face.label}", fontsize=10, loc="left")
+    if faces and faces[0].start is not None:
+        panels[-1].set_xlabel("seconds")
+        panels[-1].set_xlim(0, result.duration)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+    figure.suptitle(
+        f"{Path(result.source).name if result.source else 'image'}: {result.label or 'no face'}", fontsize=11
+    )
+    return figure
+
+
+def _draw_timeline(panel: object, result: Result, face: FaceSummary) -> None:
+    rows = result.timeline[result.timeline["face"] == face.number]
+    start, end = rows["start"].to_numpy(), rows["end"].to_numpy()
+    probabilities = rows[list(result.labels)].to_numpy(np.float64)
+    # A row of NaN interrupts the lines where the face was away; each frame is drawn at its middle.
+    gaps = np.flatnonzero(start[1:] > end[:-1] + 1e-9) + 1
+    middle = np.insert((start + end) / 2, gaps, np.nan)
+    probabilities = np.insert(probabilities, gaps, np.nan, axis=0)
+    for position, label in enumerate(result.labels):
+        panel.plot(middle, probabilities[:, position], label=label, color=_COLOURS.get(label), linewidth=1.4)  # type: ignore[attr-defined]
