@@ -8,13 +8,13 @@ import http.client
 import os
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from pyemo.errors import AssetError
+from pyemo.files import written_whole
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,7 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     asset = find(name)
     if is_present(name) and sha256(_place(asset)) == asset.sha256:
         return _place(asset)
-    try:
-        with urllib.request.urlopen(asset.url, timeout=30) as response:
-            return _keep(asset, response, f"what {asset.url} sent", progress)
-    except (OSError, http.client.HTTPException) as error:  # OSError: URLError, HTTPError, time-outs, broken connections
-        reason = getattr(error, "reason", None) or error
-        raise AssetError(
-            f"cannot fetch '{name}' from {asset.url}: {reason}. Without a network, bring the file from there and run "
-            f"`pyemo assets import {asset.file}`."
-        ) from error
+    return _keep(asset, _download(asset), f"what {asset.url} sent", progress)
 
 
 def import_file(file: str | os.PathLike[str], name: str | None = None) -> Asset:
@@ -156,16 +148,14 @@ def import_file(file: str | os.PathLike[str], name: str | None = None) -> Asset:
     source = Path(file)
     try:
         checksum = sha256(source)
-        known = {asset.sha256: asset for asset in ([find(name)] if name else ASSETS.values())}
-        if checksum not in known:
-            expected = "; ".join(f"{asset.name}: {asset.file}, {asset.sha256}" for asset in known.values())
-            raise AssetError(
-                f"{source} is not {name or 'a known asset'}: its SHA-256 is {checksum}, expected {expected}"
-            )
-        with source.open("rb") as stream:
-            _keep(known[checksum], stream, str(source), None)
     except OSError as error:
         raise AssetError(f"cannot import {source}: {error.strerror or error}") from error
+    known = {asset.sha256: asset for asset in ([find(name)] if name else ASSETS.values())}
+    if checksum not in known:
+        expected = "; ".join(f"{asset.name}: {asset.file}, {asset.sha256}" for asset in known.values())
+        raise AssetError(f"{source} is not {name or 'a known asset'}: its SHA-256 is {checksum}, expected {expected}")
+    with source.open("rb") as stream:
+        _keep(known[checksum], _chunks(stream), str(source), None)
     return known[checksum]
 
 
@@ -181,41 +171,41 @@ def _place(asset: Asset) -> Path:
     return home() / "files" / asset.file
 
 
-def _keep(asset: Asset, stream: BinaryIO, origin: str, progress: Progress | None) -> Path:
-    """Write ``stream`` as the file of ``asset``, whole and verified."""
-    target = _place(asset)
+def _keep(asset: Asset, chunks: Iterable[bytes], origin: str, progress: Progress | None) -> Path:
+    """Write ``chunks`` as the file of ``asset``, whole and verified."""
     digest = hashlib.sha256()
     done = 0
-    with _written_whole(target) as output:
-        for chunk in _chunks(stream):
-            done += len(chunk)
-            if done > asset.size:  # for instance a page that asks to log in
-                break
-            digest.update(chunk)
-            output.write(chunk)
-            if progress:
-                progress(done, asset.size)
-        if done != asset.size or digest.hexdigest() != asset.sha256:
-            size = f"more than {asset.size}" if done > asset.size else str(done)
+    with written_whole(_place(asset)) as temporary:
+        with temporary.open("wb") as output:
+            for chunk in chunks:
+                done += len(chunk)
+                if done > asset.size:  # for instance a page that asks to log in
+                    break
+                digest.update(chunk)
+                output.write(chunk)
+                if progress:
+                    progress(done, asset.size)
+        if done > asset.size:
+            raise AssetError(f"{origin} is not {asset.file}: more than {asset.size} bytes")
+        if (found := digest.hexdigest()) != asset.sha256:
             raise AssetError(
-                f"{origin} is not {asset.file}: {size} bytes with the SHA-256 {digest.hexdigest()}, "
+                f"{origin} is not {asset.file}: {done} bytes with the SHA-256 {found}, "
                 f"expected {asset.size} bytes with {asset.sha256}"
             )
-    return target
+    return _place(asset)
+
+
+def _download(asset: Asset) -> Iterator[bytes]:
+    try:
+        with urllib.request.urlopen(asset.url, timeout=30) as response:
+            yield from _chunks(response)
+    except (OSError, http.client.HTTPException) as error:  # OSError: URLError, HTTPError, time-outs, broken connections
+        raise AssetError(
+            f"cannot fetch '{asset.name}' from {asset.url}: {getattr(error, 'reason', None) or error}. "
+            f"Without a network, bring the file from there and run `pyemo assets import {asset.file}`."
+        ) from error
 
 
 def _chunks(stream: BinaryIO) -> Iterator[bytes]:
     while chunk := stream.read(_CHUNK):
         yield chunk
-
-
-@contextmanager
-def _written_whole(target: Path) -> Iterator[BinaryIO]:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}-{os.getpid()}")
-    try:
-        with temporary.open("wb") as output:
-            yield output
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)

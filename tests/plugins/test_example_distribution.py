@@ -7,7 +7,6 @@ import shutil
 import site
 import subprocess
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
@@ -41,13 +40,12 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     fresh = folder / "venv"
     venv.create(fresh, with_pip=False, symlinks=True)
-    paths = {"base": str(fresh), "platbase": str(fresh)}
-    purelib = Path(sysconfig.get_path("purelib", "venv", vars=paths))
-    here = [path for path in (*site.getsitepackages(), site.getusersitepackages()) if os.path.isdir(path)]
+    purelib = next(fresh.glob("lib/python*/site-packages"))
+    here = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
     (purelib / "environment_of_the_tests.pth").write_text(
         "".join(f"import site; site.addsitedir({path!r})\n" for path in here)
     )
-    python = Path(sysconfig.get_path("scripts", "venv", vars=paths)) / "python"
+    python = fresh / "bin" / "python"
     (wheel,) = wheels.glob("*.whl")
     subprocess.run([*pip, "--python", python, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     assert (purelib / "pyemo_gated_fusion").is_dir()
