@@ -13,10 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from pyemo import assets
-from pyemo.config import ClassifierRecipe, load_recipe
+from pyemo.config import ClassifierRecipe, FaceInput, ModalityConfig, ModelConfig, PluginConfig
 from pyemo.errors import ModelError
 from pyemo.model import EmotionModel, build_model
 from pyemo.weights.store import packaged_names, save_model
+
+_LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+
+_SOURCE = 'Arriaga, Valdenegro-Toro, Ploeger, "Real-time Convolutional Neural Networks for Emotion and Gender Classification", 2017'
 
 _CARD = """# {name}
 
@@ -42,15 +46,17 @@ def import_mini_xception(file: Path, name: str) -> Path:
         raise ModelError(
             f"an imported model cannot be called {name!r}: that is no plain name, or one of pyemo's own models"
         )
-    published = load_recipe("mini-xception")
-    assert isinstance(published, ClassifierRecipe)
+    face = ModalityConfig(
+        input=FaceInput(size=64, channels=1, normalization="fixed", mean=0.5, std=0.5),
+        backbone=PluginConfig(name="mini-xception"),
+    )
     recipe = ClassifierRecipe(
         name=name,
         system="classifier",
         description="mini-Xception with weights imported from Keras",
-        source=published.source,
-        labels=published.labels,
-        model=published.model,
+        source=_SOURCE,
+        labels=_LABELS,
+        model=ModelConfig(modalities={"face": face}, fusion=PluginConfig(name="identity")),
     )
     model = build_model(recipe)
     _fill(model, _read_layers(file), file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
@@ -15,7 +15,7 @@ from torch import nn
 
 from pyemo import assets, plugins
 from pyemo.cli import main
-from pyemo.config import ClassifierRecipe, load_recipe
+from pyemo.config import ClassifierRecipe, FaceInput, load_recipe
 from pyemo.data.faces import to_input
 from pyemo.errors import ModelError
 from pyemo.model import build_model
@@ -29,6 +29,15 @@ KERAS_FILE = "weights/fer2013_mini_XCEPTION.102-0.66.hdf5"
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PYEMO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """So small a network gains little from a second thread, and on a busy machine waits for it a lot."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -75,6 +84,7 @@ def test_same_values_as_keras(imported: LoadedModel, x: torch.Tensor, expected: 
     torch.testing.assert_close(features[0, 0], torch.tensor(expected), atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_accuracy_on_fer2013(imported: LoadedModel, shared_data: Path) -> None:
     images, targets = [], []
     with zipfile.ZipFile(shared_data / "fer2013.zip") as archive:
@@ -104,6 +114,9 @@ def test_import_command_makes_a_model_folder(shared_data: Path, home: Path, caps
     folder = home / "models" / "mini-xception-keras"
     assert str(folder) in capsys.readouterr().out
     card = (folder / "card.md").read_text()
+    # What the weights need, whatever the recipe for training an own mini-Xception says.
+    face_input = load_model("mini-xception-keras").recipe.model.modalities["face"].input
+    assert face_input == FaceInput(size=64, channels=1, normalization="fixed", mean=0.5, std=0.5)
     for part in (assets.ASSETS["mini-xception-keras"].sha256, "MIT", "FER2013"):
         assert part in card
     assert load_model("mini-xception-keras").folder == folder
