@@ -29,17 +29,22 @@ class CutDetector:
         last, self._last = self._last, _thumbnail(image)
         if last is None:
             return False
-        distance = 1 - float(last @ self._last)
+        distance = 1 - _correlation(last, self._last)
         usual = median(self._recent) if self._recent else 0.0
         self._recent.append(distance)
         return distance > 2 * (usual + 1e-3) ** 0.5
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:
-    """A vector of mean 0 and length 1."""
+    """Coarse structure of the image: a vector of mean 0."""
     # Every step-th pixel is enough to average over, and reading them all would cost more than the rest.
     step = max(1, min(image.shape[:2]) // 36)
     small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), _THUMBNAIL, interpolation=cv2.INTER_AREA)
     vector = small.astype(np.float32).ravel()
-    vector -= vector.mean()
-    return vector / max(float(np.linalg.norm(vector)), 1.0)
+    return vector - vector.mean()
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    # The constant makes structure of less than about 3 grey levels, the noise of a black or white picture, count for nothing.
+    flat = 9.0 * a.size
+    return float((a @ b + flat) / np.sqrt((a @ a + flat) * (b @ b + flat)))

@@ -63,8 +63,8 @@ def track_faces(
         min_duration: seconds (at most 12 frames) a face must last, or fill its whole shot; shorter ones are taken for false detections.
         bridge: seconds (at most 12 frames) without a detection that are filled by interpolation; longer gaps stay empty.
         patience: seconds after which a face that was lost starts a new track when it comes back.
-        smoothing: boxes and landmarks are averaged with triangular weights over this many seconds (at most ``every`` frames) to either
-            side, because a detector's boxes move in steps (dlib's sizes by 20 %); 0 turns it off.
+        smoothing: boxes and landmarks are averaged with triangular weights over this many seconds (at most 12 frames) to either side,
+            because a detector's boxes move in steps (dlib's sizes by 20 %); 0 turns it off.
 
     Frames come out at most about ``every`` + 36 frames after they went in; no more are held in memory. To run decoding, tracking and
     whatever follows side by side, wrap the call in :func:`pyemo.media.prefetch`.
@@ -155,14 +155,14 @@ class _Track:
         box[:2] += velocity * (time - last.time)
         return box
 
-    def smoothed(self, held: _Held, seconds: float, frames: int) -> _State | None:
+    def smoothed(self, held: _Held, seconds: float) -> _State | None:
         """The state at a frame, averaged over its neighbours up to the nearest gap or end; None if the face is not there."""
         centre = bisect_left(self.states, held.position, key=lambda state: state.position)
         if centre == len(self.states) or self.states[centre].position != held.position:
             return None
         # As many on either side: an average of one side only would lag behind, or run ahead of, a moving face.
         reach = 0
-        for step in range(1, min(frames, centre, len(self.states) - 1 - centre) + 1):
+        for step in range(1, min(_MANY_FRAMES, centre, len(self.states) - 1 - centre) + 1):
             before, after = self.states[centre - step], self.states[centre + step]
             adjacent = after.position - before.position == 2 * step
             if not adjacent or max(after.time - held.frame.time, held.frame.time - before.time) >= seconds:
@@ -306,14 +306,14 @@ class _Tracker:
             held = self._waiting.popleft()
             faces = []
             for track in itertools.chain(self._ended, self._live):
-                if state := track.smoothed(held, self._smoothing, self._every):
+                if state := track.smoothed(held, self._smoothing):
                     if track.number is None:
                         track.number = next(self._numbers)
                     faces.append(TrackedFace(track.number, state.face(), state.detected))
             yield TrackedFrame(held.frame, sorted(faces, key=lambda tracked: tracked.track))
             self._ended = [track for track in self._ended if track.last.position > held.position]
             for track in self._live:
-                track.forget(held.position - self._every)
+                track.forget(held.position - _MANY_FRAMES)
 
     def _settled(self, held: _Held) -> bool:
         if self._look is None or held.position > self._look.position:
@@ -323,7 +323,7 @@ class _Tracker:
                 if held.position >= track.first.position:
                     return False
             elif self._may_fill(track):
-                near = held.position > track.last.position - self._every
+                near = held.position > track.last.position - _MANY_FRAMES
                 if near and held.frame.time > track.last.time - self._smoothing:
                     return False
                 if held.position > track.last.position:
