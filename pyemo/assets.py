@@ -99,6 +99,7 @@ def find(name: str) -> Asset:
 
 
 def is_present(name: str) -> bool:
+    """Whether the file of an asset is there; :func:`path` also verifies it."""
     return _place(find(name)).is_file()
 
 

@@ -58,9 +58,7 @@ class _Block(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.shortcut = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 1, bias=False), _batch_norm(out_channels)
-        )
+        self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, bias=False), _batch_norm(out_channels))
         self.body = nn.Sequential(
             *_separable(in_channels, out_channels),
             _batch_norm(out_channels),

@@ -42,9 +42,13 @@ def import_mini_xception(file: Path, name: str) -> Path:
     Raises:
         ModelError: ``name`` cannot be given, the file is not readable as HDF5, or its layers are not those of mini-Xception.
     """
-    if name == "default" or name in packaged_names() or not re.fullmatch(r"\w[\w.-]*", name):
+    layers = _read_layers(file)
+    checksum = assets.sha256(file)
+    known = next((asset for asset in assets.ASSETS.values() if asset.sha256 == checksum), None)
+    reserved = {"default", *packaged_names(), *assets.ASSETS} - {known.name if known else None}
+    if name in reserved or not re.fullmatch(r"\w[\w.-]*", name):
         raise ModelError(
-            f"an imported model cannot be called {name!r}: that is no plain name, or one of pyemo's own models"
+            f"an imported model cannot be called {name!r}: that is no plain name, or the name of another model or weight file"
         )
     face = ModalityConfig(
         input=FaceInput(size=64, channels=1, normalization="fixed", mean=0.5, std=0.5),
@@ -59,12 +63,11 @@ def import_mini_xception(file: Path, name: str) -> Path:
         model=ModelConfig(modalities={"face": face}, fusion=PluginConfig(name="identity")),
     )
     model = build_model(recipe)
-    _fill(model, _read_layers(file), file)
-    known = assets.ASSETS.get(name)
+    _fill(model, layers, file)
     card = _CARD.format(
         name=name,
         file=file.name,
-        sha256=assets.sha256(file),
+        sha256=checksum,
         labels=", ".join(recipe.labels),
         licence=known.licence if known else "not known to pyemo; ask whoever gave you the file",
         data="FER2013 (Kaggle challenge data, research use)" if known else "not known to pyemo",

@@ -231,7 +231,7 @@ def test_import_of_own_weights_by_command(tmp_path: Path, home: Path, capsys: py
     assert main(["assets", "import", str(file), "--as", "own"]) == 0
     assert load_model("own").recipe.name == "own"
     assert "not known to pyemo" in (home / "models" / "own" / "card.md").read_text()
-    for name in ("default", "../outside", ".hidden", ""):
+    for name in ("default", "mini-xception-keras", "../outside", ".hidden", ""):
         assert main(["assets", "import", str(file), "--as", name]) == 1
     file.write_bytes(b"no HDF5")
     capsys.readouterr()
