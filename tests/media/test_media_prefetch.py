@@ -51,11 +51,14 @@ def test_an_error_comes_after_the_items_before_it():
 
 @pytest.mark.parametrize("taken", [0, 1, 5])
 def test_closing_ends_the_thread_and_closes_the_source(taken):
-    closed = []
+    closed, produced = [], 0
 
     def source():
+        nonlocal produced
         try:
-            yield from range(1_000_000)
+            while produced < 100_000:
+                produced += 1
+                yield produced
         finally:
             closed.append(threading.current_thread().name)
 
@@ -65,6 +68,7 @@ def test_closing_ends_the_thread_and_closes_the_source(taken):
     items.close()
     assert not threads()
     assert closed == ["pyemo-prefetch"] * (taken > 0)
+    assert produced <= taken + 5
 
 
 def test_dropping_the_iterator_ends_the_thread():
