@@ -65,7 +65,7 @@ struct Problem {
 
         for (std::size_t i = 0; i < matrix.size(); ++i) map.matrix[i] = matrix[i] * scale();
         map.clip = clip;
-        map.log2_uint8 = log2_uint8();
+        map.log2_byte = log2_byte();
     }
 
     // Of the matrix, from the unit log2(1e-6) to base two.
@@ -73,7 +73,7 @@ struct Problem {
         return direction == Direction::deconvolution ? 1 / std::log2(kDarkest) : std::log2(kDarkest);
     }
 
-    static const float* log2_uint8() {
+    static const float* log2_byte() {
         static const auto table = [] {
             std::array<float, 256> values;
             for (int i = 0; i < 256; ++i) values[i] = static_cast<float>(std::log2(std::max(i / 255.0, kDarkest)));

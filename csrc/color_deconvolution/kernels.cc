@@ -16,17 +16,20 @@ constexpr int kTile = 512;  // pixels staged at once; all buffers together stay 
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
-// Pixels side by side in memory are used where they are. Others are brought into this buffer, one plane a channel, and
+// Pixels side by side in memory are used where they are. Others are brought into a buffer, one plane a channel, and
 // back.
 template <class T, int kChannels>
 struct Tile {
     T buffer[kChannels][kTile];
     T* plane[kChannels];
-    bool staged;
+    const T* packed;  // bytes of interleaved channels, which vectors can be loaded from; else null
+    bool staged, interleaved;
 
     // A length that is no multiple of the vector's is staged as well, so that nothing beyond the run is touched.
     void place(Pixels pixels, int count) {
+        interleaved = kChannels == 3 && pixels.channel == sizeof(T) && pixels.pixel == 3 * sizeof(T);
         staged = pixels.pixel != sizeof(T) || count % kLanes<Compute<T>> != 0;
+        packed = nullptr;
         for (int c = 0; c < kChannels; ++c) {
             plane[c] = staged ? buffer[c] : reinterpret_cast<T*>(pixels.data + c * pixels.channel);
         }
@@ -35,46 +38,40 @@ struct Tile {
     void read(Pixels pixels, int count) {
         place(pixels, count);
         if (!staged) return;
-        if (interleaved(pixels)) {
-            const T* __restrict source = reinterpret_cast<const T*>(pixels.data);
-            T* __restrict first = buffer[0], * __restrict second = buffer[1 % kChannels], * __restrict third = buffer[2 % kChannels];
-            for (int i = 0; i < count; ++i) {
-                first[i] = source[3 * i];
-                second[i] = source[3 * i + 1];
-                third[i] = source[3 * i + 2];
-            }
-        } else {
-            for (int c = 0; c < kChannels; ++c) {
-                const char* source = pixels.data + c * pixels.channel;
-                for (int i = 0; i < count; ++i) std::memcpy(&buffer[c][i], source + i * pixels.pixel, sizeof(T));
-            }
+        if (sizeof(T) == 1 && interleaved && count % kLanes<Compute<T>> == 0) {
+            packed = reinterpret_cast<const T*>(pixels.data);
+            return;
         }
+        copy<true>(pixels, count);
         for (int c = 0; c < kChannels; ++c) {
             for (int i = count; i % kLanes<Compute<T>> != 0; ++i) buffer[c][i] = T{};
         }
     }
 
-    void write(Pixels pixels, int count) const {
-        if (!staged) return;
-        if (interleaved(pixels)) {
-            T* __restrict target = reinterpret_cast<T*>(pixels.data);
-            const T* __restrict first = buffer[0], * __restrict second = buffer[1 % kChannels], * __restrict third = buffer[2 % kChannels];
-            for (int i = 0; i < count; ++i) {
-                target[3 * i] = first[i];
-                target[3 * i + 1] = second[i];
-                target[3 * i + 2] = third[i];
-            }
-        } else {
-            for (int c = 0; c < kChannels; ++c) {
-                char* target = pixels.data + c * pixels.channel;
-                for (int i = 0; i < count; ++i) std::memcpy(target + i * pixels.pixel, &buffer[c][i], sizeof(T));
-            }
-        }
+    void write(Pixels pixels, int count) {
+        if (staged) copy<false>(pixels, count);
     }
 
-    // Three channels side by side, as in (..., H, W, 3): written so that the compiler turns it into shuffles.
-    static bool interleaved(Pixels pixels) {
-        return kChannels == 3 && pixels.channel == sizeof(T) && pixels.pixel == 3 * sizeof(T);
+    // Between the buffer and memory.
+    template <bool kIntoBuffer>
+    void copy(Pixels pixels, int count) {
+        const auto move = [](T& buffered, T& outside) { kIntoBuffer ? buffered = outside : outside = buffered; };
+        if constexpr (kChannels == 3) {
+            if (interleaved) {  // on its own, because the compiler makes shuffles of it
+                T* __restrict outside = reinterpret_cast<T*>(pixels.data);
+                T* __restrict first = buffer[0], * __restrict second = buffer[1], * __restrict third = buffer[2];
+                for (int i = 0; i < count; ++i) {
+                    move(first[i], outside[3 * i]);
+                    move(second[i], outside[3 * i + 1]);
+                    move(third[i], outside[3 * i + 2]);
+                }
+                return;
+            }
+        }
+        for (int c = 0; c < kChannels; ++c) {
+            char* channel = pixels.data + c * pixels.channel;
+            for (int i = 0; i < count; ++i) move(buffer[c][i], *reinterpret_cast<T*>(channel + i * pixels.pixel));
+        }
     }
 };
 
@@ -92,43 +89,80 @@ inline Pixels at(Pixels pixels, std::int64_t index) {
     return {pixels.data + index * pixels.pixel, pixels.channel, pixels.pixel};
 }
 
+using Bytes = Tile<std::uint8_t, kColors>;
+
+inline void load_bytes(const Bytes& tile, int i, Bits (&bytes)[kColors]) {
+    if (tile.packed) {
+        load_interleaved_bytes(tile.packed + kColors * i, bytes);
+    } else {
+        for (int c = 0; c < kColors; ++c) bytes[c] = simd::load_bytes(tile.plane[c] + i);
+    }
+}
+
+// Logarithms of bytes, some of them plus a constant.
+inline void fast_logs(const Map& map, const Bits (&bytes)[kColors], Vec<float> (&logs)[kColors]) {
+    for (int c = 0; c < kColors; ++c) {
+#if defined(__AVX512F__)
+        // One channel's gather keeps the load ports as busy as the other two channels' arithmetic keeps the rest: the
+        // mixture is faster than either alone.
+        if (c > 0) {
+            logs[c] =
+                log2_of_byte_plus_constant(at_least(to_float(bytes[c]), static_cast<float>(255 * color::kDarkest)));
+            continue;
+        }
+#endif
+        logs[c] = gather(map.log2_byte, bytes[c]);
+    }
+}
+
 template <Direction kDirection, class T, int kStains>
 struct Kernel {
-    static constexpr bool kDeconvolution = kDirection == Direction::deconvolution;
+    static constexpr bool kDeconvolution = kDirection == Direction::deconvolution,
+                          kBytes = std::is_same_v<T, std::uint8_t>;
     static constexpr int kIn = color::inputs(kDirection, kStains), kOut = color::outputs(kDirection, kStains);
     using C = Compute<T>;
     using V = Vec<C>;
 
-    // The vectors that the matrix is applied to.
-    static void load_inputs(const Map& map, T* const (&plane)[kIn], int i, V (&x)[kIn]) {
-        for (int c = 0; c < kIn; ++c) {
-            if constexpr (std::is_same_v<T, std::uint8_t>) {
-                x[c] = lookup(map.log2_uint8, plane[c] + i);
-            } else if constexpr (kDeconvolution) {
-                x[c] = log2<C>(at_least<C>(load(plane[c] + i), C(color::kDarkest)));
-            } else {
-                x[c] = load(plane[c] + i);
+    struct Matrix {
+        V k[kIn][kOut];
+
+        explicit Matrix(const Map& map) {
+            for (int c = 0; c < kIn; ++c) {
+                for (int o = 0; o < kOut; ++o) k[c][o] = broadcast(static_cast<C>(map.matrix[c * kOut + o]));
+            }
+        }
+
+        V output(const V (&x)[kIn], int o) const {
+            V sum = x[0] * k[0][o];
+            for (int c = 1; c < kIn; ++c) sum += x[c] * k[c][o];
+            return sum;
+        }
+    };
+
+    // What the matrix is applied to.
+    static void load_inputs(const Map& map, const Tile<T, kIn>& tile, int i, V (&x)[kIn]) {
+        if constexpr (kBytes) {
+            Bits bytes[kColors];
+            load_bytes(tile, i, bytes);
+            for (int c = 0; c < kIn; ++c) x[c] = gather(map.log2_byte, bytes[c]);
+        } else {
+            for (int c = 0; c < kIn; ++c) {
+                x[c] = load(tile.plane[c] + i);
+                if constexpr (kDeconvolution) x[c] = log2<C>(at_least<C>(x[c], C(color::kDarkest)));
             }
         }
     }
 
-    static V output_before_clipping(const C (&matrix)[kIn][kOut], const V (&x)[kIn], int o) {
-        V sum = x[0] * matrix[0][o];
-        for (int c = 1; c < kIn; ++c) sum += x[c] * matrix[c][o];
-        if constexpr (!kDeconvolution) sum = exp2<C>(sum);
-        return sum;
-    }
-
-    static void load_matrix(const Map& map, C (&matrix)[kIn][kOut]) {
-        for (int c = 0; c < kIn; ++c) {
-            for (int o = 0; o < kOut; ++o) matrix[c][o] = static_cast<C>(map.matrix[c * kOut + o]);
-        }
-    }
-
     static void forward(const Map& map, std::int64_t count, Pixels input, Pixels output) {
-        C matrix[kIn][kOut];
-        load_matrix(map, matrix);
+        const Matrix matrix(map);
         const C low = map.clip ? 0 : -Ieee<C>::kInfinity, high = map.clip ? 1 : Ieee<C>::kInfinity;
+        V white[kOut] = {};  // what the constants in the logarithms of bytes add up to, so that white gives exactly 0
+        if constexpr (kBytes) {
+            const Bits bytes[kColors] = {Bits{} + 255, Bits{} + 255, Bits{} + 255};
+            V logs[kColors];
+            fast_logs(map, bytes, logs);
+            for (int o = 0; o < kOut; ++o) white[o] = matrix.output(logs, o);
+        }
         Tile<T, kIn> in;
         Tile<C, kOut> out;
         for_tiles(count, kLanes<C>, [&](std::int64_t start, int length) {
@@ -136,10 +170,18 @@ struct Kernel {
             out.place(at(output, start), length);
             for (int i = 0; i < length; i += kLanes<C>) {
                 V x[kIn];
-                load_inputs(map, in.plane, i, x);
+                if constexpr (kBytes) {
+                    Bits bytes[kColors];
+                    load_bytes(in, i, bytes);
+                    fast_logs(map, bytes, x);
+                } else {
+                    load_inputs(map, in, i, x);
+                }
                 for (int o = 0; o < kOut; ++o) {
-                    const V y = output_before_clipping(matrix, x, o);
-                    store(out.plane[o] + i, kDeconvolution ? at_least<C>(y, low) : at_most<C>(y, high));
+                    V y = matrix.output(x, o);
+                    if constexpr (kBytes) y -= white[o];
+                    y = kDeconvolution ? at_least<C>(y, low) : at_most<C>(exp2<C>(y), high);
+                    store(out.plane[o] + i, y);
                 }
             }
             out.write(at(output, start), length);
@@ -148,36 +190,38 @@ struct Kernel {
 
     static void backward(const Map& map, std::int64_t count, Pixels grad_output, Pixels input, Pixels grad_input,
                          double* grad_matrix) {
-        C matrix[kIn][kOut];
-        load_matrix(map, matrix);
+        const Matrix matrix(map);
         Tile<T, kIn> in, grad_in;
         Tile<C, kOut> grad_out;
         for_tiles(count, kLanes<C>, [&](std::int64_t start, int length) {
             in.read(at(input, start), length);
             grad_out.read(at(grad_output, start), length);
             if (grad_input.data) grad_in.place(at(grad_input, start), length);
-            V grad_m[kIn][kOut] = {};
+            V grad_k[kIn][kOut] = {};
             for (int i = 0; i < length; i += kLanes<C>) {
                 V x[kIn], g[kOut];
-                load_inputs(map, in.plane, i, x);
+                load_inputs(map, in, i, x);
                 for (int o = 0; o < kOut; ++o) {
                     g[o] = load(grad_out.plane[o] + i);
-                    // A clipped output has no gradient; 2^z has itself, times ln 2.
-                    if (kDeconvolution && !map.clip) continue;
-                    const V y = output_before_clipping(matrix, x, o);
-                    if (map.clip) g[o] = (kDeconvolution ? y >= 0 : y <= 1) ? g[o] : V{};
-                    if (!kDeconvolution) g[o] *= y * C(kLn2);
+                    // Where it was clipped, the output has no gradient. That of 2^z is itself times ln 2.
+                    if constexpr (kDeconvolution) {
+                        if (map.clip) g[o] = matrix.output(x, o) >= 0 ? g[o] : V{};
+                    } else {
+                        const V y = exp2<C>(matrix.output(x, o));
+                        g[o] *= y * C(kLn2);
+                        if (map.clip) g[o] = y <= 1 ? g[o] : V{};
+                    }
                 }
                 if (grad_matrix) {
                     for (int c = 0; c < kIn; ++c) {
-                        for (int o = 0; o < kOut; ++o) grad_m[c][o] += x[c] * g[o];
+                        for (int o = 0; o < kOut; ++o) grad_k[c][o] += x[c] * g[o];
                     }
                 }
-                if constexpr (!std::is_same_v<T, std::uint8_t>) {
+                if constexpr (!kBytes) {
                     if (!grad_input.data) continue;
                     for (int c = 0; c < kIn; ++c) {
-                        V sum = g[0] * matrix[c][0];
-                        for (int o = 1; o < kOut; ++o) sum += g[o] * matrix[c][o];
+                        V sum = g[0] * matrix.k[c][0];
+                        for (int o = 1; o < kOut; ++o) sum += g[o] * matrix.k[c][o];
                         if constexpr (kDeconvolution) {
                             const V color = load(in.plane[c] + i);
                             sum = color >= C(color::kDarkest) ? sum * C(1 / kLn2) / color : V{};
@@ -189,7 +233,7 @@ struct Kernel {
             if (grad_input.data) grad_in.write(at(grad_input, start), length);
             if (!grad_matrix) return;
             for (int c = 0; c < kIn; ++c) {
-                for (int o = 0; o < kOut; ++o) grad_matrix[c * kOut + o] += sum<C>(grad_m[c][o]);
+                for (int o = 0; o < kOut; ++o) grad_matrix[c * kOut + o] += sum<C>(grad_k[c][o]);
             }
         });
     }

@@ -32,7 +32,7 @@ struct Pixels {
 struct Map {
     double matrix[kColors * kColors];  // inputs x outputs, row by row; scaled for logarithms to base two
     bool clip;
-    const float* log2_uint8;  // log2(max(i / 255, kDarkest)) for each byte i
+    const float* log2_byte;  // log2(max(i / 255, kDarkest)) for each byte i
 };
 
 using Forward = void (*)(const Map& map, std::int64_t count, Pixels input, Pixels output);

@@ -62,15 +62,29 @@ inline Vec<T> broadcast(T value) {
     return value - Vec<T>{};
 }
 
-// NaN in `v` stays NaN.
+// NaN in `v` stays NaN. (x86's instructions return their second operand then; compilers do not always find them.)
 template <class T>
 inline Vec<T> at_least(Vec<T> v, T low) {
     const Vec<T> bound = broadcast(low);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm512_max_ps(bound, v);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm256_max_ps(bound, v);
+#elif defined(__SSE2__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm_max_ps(bound, v);
+#endif
     return v < bound ? bound : v;
 }
 template <class T>
 inline Vec<T> at_most(Vec<T> v, T high) {
     const Vec<T> bound = broadcast(high);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm512_min_ps(bound, v);
+#elif defined(__AVX2__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm256_min_ps(bound, v);
+#elif defined(__SSE2__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm_min_ps(bound, v);
+#endif
     return v > bound ? bound : v;
 }
 
@@ -149,17 +163,54 @@ inline void store(float16* p, Vec<float> v) {
     std::memcpy(p, &half, sizeof half);
 }
 
-// table[p[i]] for each lane. A gather from a table that stays in the first cache is faster here than a logarithm in
-// registers or a search through table registers.
-inline Vec<float> lookup(const float* table, const std::uint8_t* p) {
+// Bytes, one a lane.
+
+inline Bits load_bytes(const std::uint8_t* p) {
 #if defined(__AVX512F__)
-    return _mm512_i32gather_ps(_mm512_cvtepu8_epi32(load_bits<__m128i>(p)), table, sizeof(float));
+    return bitcast<Bits>(_mm512_cvtepu8_epi32(load_bits<__m128i>(p)));
 #elif defined(__AVX2__)
-    std::int64_t bytes;
-    std::memcpy(&bytes, p, sizeof bytes);
-    return _mm256_i32gather_ps(table, _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(bytes)), sizeof(float));
+    return bitcast<Bits>(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 #else
-    return Vec<float>{table[p[0]], table[p[1]], table[p[2]], table[p[3]]};
+    return Bits{p[0], p[1], p[2], p[3]};
+#endif
+}
+
+// The same of three channels whose bytes take turns in memory.
+inline void load_interleaved_bytes(const std::uint8_t* p, Bits (&channels)[3]) {
+#if defined(__AVX2__)
+    // Each 128-bit part gets the 12 bytes of its four pixels, of which a shuffle picks every third.
+    constexpr char z = -1;
+#if defined(__AVX512F__)
+    const __m512i turn = _mm512_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5, 6, 7, 8, 8, 9, 10, 11, 11);
+    const __m512i parts = _mm512_permutexvar_epi32(turn, _mm512_maskz_loadu_epi32(0x0fff, p));
+    const auto pick = [&](__m128i lanes) { return _mm512_shuffle_epi8(parts, _mm512_broadcast_i32x4(lanes)); };
+#else
+    const __m256i turn = _mm256_setr_epi32(0, 1, 2, 2, 3, 4, 5, 5),
+                  mask = _mm256_setr_epi32(-1, -1, -1, -1, -1, -1, 0, 0);
+    const __m256i loaded = _mm256_maskload_epi32(reinterpret_cast<const int*>(p), mask);
+    const __m256i parts = _mm256_permutevar8x32_epi32(loaded, turn);
+    const auto pick = [&](__m128i lanes) { return _mm256_shuffle_epi8(parts, _mm256_broadcastsi128_si256(lanes)); };
+#endif
+    channels[0] = bitcast<Bits>(pick(_mm_setr_epi8(0, z, z, z, 3, z, z, z, 6, z, z, z, 9, z, z, z)));
+    channels[1] = bitcast<Bits>(pick(_mm_setr_epi8(1, z, z, z, 4, z, z, z, 7, z, z, z, 10, z, z, z)));
+    channels[2] = bitcast<Bits>(pick(_mm_setr_epi8(2, z, z, z, 5, z, z, z, 8, z, z, z, 11, z, z, z)));
+#else
+    for (int c = 0; c < 3; ++c) channels[c] = Bits{p[c], p[c + 3], p[c + 6], p[c + 9]};
+#endif
+}
+
+// Small unsigned integers as floats.
+inline Vec<float> to_float(Bits bits) { return __builtin_convertvector(bitcast<Vec<std::int32_t>>(bits), Vec<float>); }
+
+// With an explicit source, because an undefined one would make each gather wait for the last.
+inline Vec<float> gather(const float* table, Bits indices) {
+#if defined(__AVX512F__)
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, bitcast<__m512i>(indices), table, sizeof(float));
+#elif defined(__AVX2__)
+    const __m256 all = _mm256_castsi256_ps(_mm256_set1_epi32(-1));
+    return _mm256_mask_i32gather_ps(_mm256_setzero_ps(), table, bitcast<__m256i>(indices), all, sizeof(float));
+#else
+    return Vec<float>{table[indices[0]], table[indices[1]], table[indices[2]], table[indices[3]]};
 #endif
 }
 
