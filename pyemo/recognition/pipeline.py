@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 
 from pyemo.contracts import Detector, Face
 from pyemo.media import TrackedFrame, VideoFrame, crop_faces, prefetch, track_faces
@@ -64,10 +66,8 @@ class Pipeline:
         """
         tracked = track_faces(self._clock.through("wait", frames), self._detector, every=every)
         cropped = prefetch(self._cut(self._clock.through("detect", tracked), last_interval), _AHEAD)
-        try:
+        with closing(cropped), _one_core_less():
             analysis = self._classify(cropped, progress)
-        finally:
-            cropped.close()
         self._clock.seconds["detect"] -= self._clock.seconds["wait"]
         return analysis
 
@@ -128,3 +128,17 @@ def _with_next(items: Iterable[TrackedFrame]) -> Iterator[tuple[TrackedFrame, Tr
         following = next(iterator, None)
         yield current, following
         current = following
+
+
+@contextmanager
+def _one_core_less() -> Iterator[None]:
+    """Keeps one of PyTorch's threads from running, so that decoding and detection have a core of their own.
+
+    Threads that wait for one another at the end of each layer, one of them without a core, would take several times as long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
