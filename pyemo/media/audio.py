@@ -23,8 +23,8 @@ def read_audio(path: str | Path, sample_rate: int = 16000, mono: bool = True) ->
 
     Returns float32 in about [-1, 1]: (T,), the mean of the channels, or with ``mono=False`` (channels, T). Sample 0 is time 0 of
     :class:`~pyemo.media.video.VideoFrame`: a sound that starts after its video is preceded by silence, what lies before time 0 is cut.
-    Memory is that of the result, whatever the rate and the channels of the file. Where a file is damaged, the sound before the damage
-    is returned with a :class:`UserWarning`.
+    Memory is that of the result, whatever the rate and the channels of the file. Where a file is damaged, what can be decoded is
+    returned (in containers with silence in place of the rest), with a :class:`UserWarning`.
 
     Raises :class:`~pyemo.errors.MediaError` if there is no such file, it cannot be decoded, or it has no sound.
     """
@@ -85,25 +85,34 @@ def _container_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
         if not container.streams.audio:
             raise MediaError(f"{path}: no audio stream")
         stream = container.streams.audio[0]
-        rate = stream.codec_context.sample_rate
-        # The resampler only unpacks samples to planar float; changes of format within a file end here too.
-        unpack = av.AudioResampler("fltp", stream.layout.name, rate)
-        lead: int | None = None  # samples between the start of the file and that of its sound
+        start = (container.start_time or 0) / av.time_base
+        unpack: av.AudioResampler | None = None
+        position, cut, damaged = 0, 0, 0  # samples since the start of the file; samples before it; packets
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                if lead is None:
-                    continue
-                raise
+                damaged += 1
+                continue
             for frame in frames:
-                if lead is None and frame.time is not None:
-                    lead = round((frame.time - (container.start_time or 0) / av.time_base) * rate)
-                    if lead > 0:
-                        yield np.zeros((lead, len(frame.layout.channels)), np.float32), rate
+                if unpack is None:
+                    # To planar float. Rate and channels are those of the first frame (what the container says may be half of HE-AAC's),
+                    # also where they change within the file.
+                    rate, channels = frame.sample_rate, len(frame.layout.channels)
+                    unpack = av.AudioResampler("fltp", frame.layout.name, rate)
+                    tolerance, longest = 0, rate * ((container.duration or 0) // av.time_base + 1)
+                if frame.time is not None:
+                    gap = round((frame.time - start) * rate) - position
+                    if position == 0:
+                        cut = max(0, -gap)
+                    if tolerance < gap <= longest:
+                        yield np.zeros((gap, channels), np.float32), rate
+                        position += gap
+                    tolerance = rate // 10  # later on, times may be rounded
                 for unpacked in unpack.resample(frame):
                     block = unpacked.to_ndarray().T
-                    if lead is not None and lead < 0:
-                        cut = min(-lead, len(block))
-                        block, lead = block[cut:], lead + cut
-                    yield np.ascontiguousarray(block), rate
+                    dropped, cut = min(cut, len(block)), max(0, cut - len(block))
+                    position += len(block) - dropped
+                    yield np.ascontiguousarray(block[dropped:]), rate
+        if damaged and position:
+            warnings.warn(f"{path}: {damaged} damaged packets of sound replaced by silence", stacklevel=4)

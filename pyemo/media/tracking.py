@@ -131,9 +131,8 @@ class _Track:
         self.states = [first]  # one a frame, but for gaps too long to bridge; old ones are forgotten
         self.length = 1  # frames, forgotten ones included
         self.confirmed = False
-        self.number: int | None = (
-            None  # given when the first frame goes out, so that numbers follow the order of appearance
-        )
+        # Given when the first frame goes out, so that numbers follow the order of appearance.
+        self.number: int | None = None
 
     @property
     def last(self) -> _State:

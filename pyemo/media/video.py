@@ -83,7 +83,9 @@ class VideoReader:
             except av.FFmpegError as error:
                 raise MediaError(f"{self.path}: no frame can be decoded ({reason(error)})") from error
             if first is None:
-                raise MediaError(f"{self.path}: no frame of the video stream ({_codec(stream)}) can be decoded")
+                raise MediaError(
+                    f"{self.path}: no frame of the video stream ({stream.codec_context.name}) can be decoded"
+                )
             self._orientation = _Orientation.of(first)
             self._stored_size = _square_pixel_size(first, stream)
             self._rate = stream.average_rate or stream.guessed_rate or _FALLBACK_RATE
@@ -175,10 +177,6 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     raise MediaError(f"{path}: no video stream, the file holds {held}")
 
 
-def _codec(stream: VideoStream) -> str:
-    return stream.codec_context.name
-
-
 def _decode(container: InputContainer, stream: VideoStream, troubles: list[str]) -> Iterator[av.VideoFrame]:
     """All frames that can be decoded. Packets that cannot are passed over and counted in ``troubles``."""
     damaged = 0
@@ -201,9 +199,9 @@ def _time(stamp: float | None, previous: float, step: float) -> float:
 
 
 def _square_pixel_size(frame: av.VideoFrame, stream: VideoStream) -> tuple[int, int]:
-    """Width and height as stored, the width stretched by the sample aspect ratio."""
+    """Width and height as stored, the width stretched by the sample aspect ratio; one beyond 1:4 and 4:1 is a mistake in the file."""
     aspect = stream.sample_aspect_ratio
-    return (round(frame.width * aspect) if aspect else frame.width), frame.height
+    return (round(frame.width * aspect) if aspect and 0.25 <= aspect <= 4 else frame.width), frame.height
 
 
 @dataclass(frozen=True)
@@ -222,9 +220,8 @@ class _Orientation:
         """
         try:
             side_data: Any = frame.side_data.get("DISPLAYMATRIX")
-        except (
-            ValueError
-        ):  # PyAV stumbles over kinds of side data it does not know, but still tells the (counter-clockwise) angle
+        except ValueError:
+            # PyAV stumbles over kinds of side data it does not know, but still tells the (counter-clockwise) angle.
             return _QUARTER_TURNS[round(-frame.rotation / 90) % 4]
         if side_data is None:
             return _QUARTER_TURNS[0]

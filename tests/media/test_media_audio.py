@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -89,6 +90,23 @@ def test_what_precedes_damage_is_kept(tmp_path):
     with pytest.warns(UserWarning, match=r"cut\.flac: reading stopped"):
         sound = read_audio(path)
     assert 60_000 < len(sound) < 155_000
+
+
+def test_damage_in_the_middle_is_silence_and_time_goes_on(make_video):
+    path = make_video(25, tone=440)
+    whole = read_audio(path)
+    with av.open(str(path)) as container:
+        packets = [(packet.pos, packet.size) for packet in container.demux(audio=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    for position, size in packets[15:25]:
+        data[position : position + size] = b"\xff" * size
+    path.write_bytes(data)
+    with pytest.warns(UserWarning, match=r"clip\.mp4: \d+ damaged packets"):
+        sound = read_audio(path)
+    assert len(sound) == pytest.approx(len(whole), abs=100)
+    samples = 1024 * 16000 // 44100  # of a packet
+    assert np.abs(sound[18 * samples : 22 * samples]).max() < 0.01
+    np.testing.assert_allclose(sound[30 * samples : 40 * samples], whole[30 * samples : 40 * samples], atol=0.02)
 
 
 def test_sample_rate_is_checked(tmp_path):
