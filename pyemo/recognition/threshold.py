@@ -82,8 +82,8 @@ class Candidates:
 
     def verdict(self, threshold: float | None) -> str | None:
         """Equation 1: m if count(m) >= threshold * number of frames, else the most frequent label."""
-        # 0.55 * 20 is 11.000000000000002 in binary: 11 votes of 20 must reach 0.55 all the same.
-        if threshold is not None and self.emotion is not None and self.share >= threshold - 1e-9:
+        # A quotient, for 0.55 * 20 is 11.000000000000002 in binary, but 11 / 20 is the same number as 0.55.
+        if threshold is not None and self.emotion is not None and self.share >= threshold:
             return self.emotion
         return self.top
 

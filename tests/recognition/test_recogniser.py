@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from synthetic import RATE, SquareDetector, brightness_model, picture, write_clip, write_image
 
 import pyemo
@@ -41,6 +42,22 @@ def test_timeline_of_one_face(recogniser: Recogniser, tmp_path: Path) -> None:
     assert [(face.number, face.label, face.frames, face.start) for face in result.faces] == [(0, "happy", 20, 0.0)]
     assert {"decode", "detect", "crop", "model", "total"} <= result.timing.keys()
     assert all(seconds >= 0 for seconds in result.timing.values())
+
+
+def test_intervals_end_where_the_next_frame_begins(tmp_path: Path) -> None:
+    times = [0.0, 0.04, 0.1, 0.12, 0.3, 0.31, 0.5, 0.52, 0.6, 0.64]
+    frames = [VideoFrame(index, time, picture({40: "happy"})) for index, time in enumerate(times)]
+    pipeline = Pipeline(SquareDetector(), FaceClassifier(brightness_model(tmp_path), "cpu"), Stopwatch())
+    analysis = pipeline.video(frames, every=2, last_interval=0.05, progress=None)
+    assert analysis.timeline["start"].tolist() == times
+    assert analysis.timeline["end"].tolist() == [*times[1:], pytest.approx(0.69)]
+    assert analysis.duration == pytest.approx(0.69)
+
+
+def test_pytorch_keeps_its_threads(recogniser: Recogniser, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    recogniser.predict(write_clip(tmp_path / "clip.avi", [{40: "happy"}] * 5))
+    assert torch.get_num_threads() == threads
 
 
 def test_batches_do_not_change_the_rows(recogniser: Recogniser, tmp_path: Path) -> None:
