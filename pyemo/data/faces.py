@@ -13,12 +13,12 @@ from pyemo.config import FaceInput
 def resize_faces(images: np.ndarray, size: int) -> np.ndarray:
     """Resize square or non-square faces (N, H, W) or (N, H, W, 3) uint8 to (N, size, size[, 3]).
 
-    Enlarging is bilinear; shrinking averages areas, so that nothing aliases.
+    Enlarging is bilinear (OpenCV's exact form: its fast one rounds down, which darkens faces); shrinking averages areas, so that nothing aliases.
     """
     if images.shape[1:3] == (size, size):
         return images
     shrinking = size < min(images.shape[1:3])
-    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR_EXACT
     resized = np.empty((len(images), size, size, *images.shape[3:]), np.uint8)
     for source, target in zip(images, resized, strict=True):
         cv2.resize(source, (size, size), dst=target, interpolation=interpolation)
@@ -35,7 +35,9 @@ def to_crops(images: np.ndarray, face_input: FaceInput) -> Tensor:
         crops = torch.from_numpy(images)[:, None]
         return crops.expand(-1, face_input.channels, -1, -1).contiguous()
     if face_input.channels == 1:
-        grey = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]) if len(images) else images[..., 0]
+        grey = (
+            np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]) if len(images) else images[..., 0]
+        )
         return torch.from_numpy(grey)[:, None].contiguous()
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
@@ -44,7 +46,9 @@ def to_input(crops: Tensor, face_input: FaceInput) -> Tensor:
     """Normalise crops (N, channels, size, size), uint8 or float intensities from 0 to 255, as the recipe's ``input`` says -> float32."""
     expected = (face_input.channels, face_input.size, face_input.size)
     if tuple(crops.shape[1:]) != expected:
-        raise ValueError(f"expected face crops of shape (N, {expected[0]}, {expected[1]}, {expected[2]}), got {tuple(crops.shape)}")
+        raise ValueError(
+            f"expected face crops of shape (N, {expected[0]}, {expected[1]}, {expected[2]}), got {tuple(crops.shape)}"
+        )
     values = crops.float() / 255
     if face_input.normalization == "fixed":
         return (values - face_input.mean) / face_input.std

@@ -85,7 +85,8 @@ def _blur(images: Tensor, config: AugmentationConfig, draw: _Draw) -> Tensor:
         length = images.shape[axis]
         padded = F.pad(images, (radius, radius, 0, 0) if axis == 3 else (0, 0, radius, radius), mode="replicate")
         images = sum(
-            (_per_image(kernel[:, k]) * padded.narrow(axis, k, length) for k in range(2 * radius + 1)), torch.zeros_like(images)
+            (_per_image(kernel[:, k]) * padded.narrow(axis, k, length) for k in range(2 * radius + 1)),
+            torch.zeros_like(images),
         )
     return images
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import warnings
@@ -21,18 +22,20 @@ from pyemo.training.log import EpochLog
 from pyemo.training.losses import class_weights
 from pyemo.training.memory import keep_freed_memory
 from pyemo.training.module import FaceTraining
-from pyemo.training.samples import FaceSamples, batches, select
+from pyemo.training.samples import FaceSamples, ordered_batches, select, shuffled_batches
 from pyemo.weights.store import LoadedModel, load_model, save_model
 
 LAST = "checkpoints/last.ckpt"
 
 
-def train(recipe: ClassifierRecipe, manifest: Manifest, run: Path, *, data: str, command: str, device: str = "auto") -> Path:
+def train(
+    recipe: ClassifierRecipe, manifest: Manifest, run: Path, *, data: str, command: str, device: str = "auto"
+) -> Path:
     """Train ``recipe`` and return the model folder, ``run/model``.
 
-    The run folder gets ``config.yaml`` (the resolved recipe), ``metrics.csv`` (a line an epoch), ``checkpoints/``, and at the end ``model/`` and, where
-    there are validation splits, ``evaluation.json`` and ``confusion.png``. A run that was stopped goes on after its last whole epoch when called again; on
-    a CPU it then gives the same weights as an uninterrupted one.
+    The run folder gets ``config.yaml`` (the resolved recipe), ``metrics.csv`` (a line an epoch), ``checkpoints/``, and at the end
+    ``model/`` and, where there are validation splits, ``evaluation.json`` and ``evaluation-confusion.png``. A run that was stopped
+    goes on after its last whole epoch when called again; on a CPU it then gives the same weights as an uninterrupted one.
 
     Args:
         manifest: rows with ``split`` and images.
@@ -46,15 +49,23 @@ def train(recipe: ClassifierRecipe, manifest: Manifest, run: Path, *, data: str,
         DataError: splits or labels do not fit.
     """
     keep_freed_memory()
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     _claim(run, recipe)
     training = recipe.training
     train_samples = select(manifest, recipe, training.train_splits)
     validation_samples = select(manifest, recipe, training.validation_splits) if training.validation_splits else None
     if len(train_samples) < 2:
-        raise DataError(f"the splits {', '.join(training.train_splits)} have {len(train_samples)} samples; training needs at least 2")
+        raise DataError(
+            f"the splits {', '.join(training.train_splits)} have {len(train_samples)} samples; training needs at least 2"
+        )
 
     torch.manual_seed(training.seed)
-    module = FaceTraining(recipe, class_weights(training.loss, train_samples.targets, len(recipe.labels)), _teacher(recipe))
+    weights = class_weights(training.loss, train_samples.targets, len(recipe.labels))
+    # Counted from global_step, not asked from Lightning: its epoch counter lags behind while a resumed run makes its first iterator.
+    train_batches = shuffled_batches(
+        train_samples, training.batch_size, training.seed, lambda: trainer.global_step // len(train_batches)
+    )
+    module = FaceTraining(recipe, weights, _teacher(recipe), len(train_batches))
     trainer = _trainer(recipe, run, device, [EpochLog(run / "metrics.csv"), *_callbacks(recipe, run)])
     last = run / LAST
     with warnings.catch_warnings():
@@ -63,8 +74,8 @@ def train(recipe: ClassifierRecipe, manifest: Manifest, run: Path, *, data: str,
         warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
         trainer.fit(
             module,
-            batches(train_samples, training.batch_size, shuffle_seed=training.seed),
-            batches(validation_samples, 256) if validation_samples else None,
+            train_batches,
+            ordered_batches(validation_samples, 256) if validation_samples else None,
             ckpt_path=last if last.is_file() else None,
             weights_only=True,
         )
@@ -75,7 +86,9 @@ def train(recipe: ClassifierRecipe, manifest: Manifest, run: Path, *, data: str,
     evaluation = _evaluate(module, recipe, run, validation_samples) if validation_samples else None
     folder = run / "model"
     sizes = {"train": len(train_samples), "validation": len(validation_samples) if validation_samples else 0}
-    card = training_card(recipe, module.network, data=data, licence=manifest.licence, sizes=sizes, evaluation=evaluation, command=command)
+    card = training_card(
+        recipe, module.network, data=data, licence=manifest.licence, sizes=sizes, evaluation=evaluation, command=command
+    )
     save_model(folder, module.network, recipe, card, storage=training.storage)
     return folder
 
@@ -86,7 +99,9 @@ def _claim(run: Path, recipe: ClassifierRecipe) -> None:
     if config.is_file():
         there = parse_recipe(config.read_text(encoding="utf-8"), str(config))
         if there != recipe:
-            raise ConfigError(f"{run} holds a run of another configuration ({_difference(there, recipe)}); give another --out")
+            raise ConfigError(
+                f"{run} holds a run of another configuration ({_difference(there, recipe)}); give another --out"
+            )
         return
     try:
         (run / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -101,7 +116,11 @@ def _difference(there: object, here: ClassifierRecipe) -> str:
     def flat(tree: object, prefix: str = "") -> dict[str, object]:
         if not isinstance(tree, dict):
             return {prefix: tree}
-        return {key: value for name, part in tree.items() for key, value in flat(part, f"{prefix}.{name}" if prefix else name).items()}
+        return {
+            key: value
+            for name, part in tree.items()
+            for key, value in flat(part, f"{prefix}.{name}" if prefix else name).items()
+        }
 
     old, new = flat(there.model_dump()), flat(here.model_dump())  # type: ignore[attr-defined]
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -114,7 +133,9 @@ def _teacher(recipe: ClassifierRecipe) -> LoadedModel | None:
         return None
     teacher = load_model(distillation.teacher)
     if list(teacher.recipe.labels) != list(recipe.labels):
-        raise ModelError(f"the teacher's labels are {', '.join(teacher.recipe.labels)}; the recipe's are {', '.join(recipe.labels)}")
+        raise ModelError(
+            f"the teacher's labels are {', '.join(teacher.recipe.labels)}; the recipe's are {', '.join(recipe.labels)}"
+        )
     wanted, given = (part.model.modalities["face"].input.channels for part in (teacher.recipe, recipe))
     if wanted != given:
         raise ModelError(f"the teacher sees {wanted} channels, the recipe's faces have {given}")
@@ -130,7 +151,9 @@ def _callbacks(recipe: ClassifierRecipe, run: Path) -> list[Callback]:
         callbacks.append(EarlyStopping("validation_accuracy", mode="max", patience=training.early_stopping))
     folder = run / "checkpoints"
     if training.validation_splits:
-        callbacks.append(ModelCheckpoint(folder, "best", "validation_accuracy", mode="max", enable_version_counter=False))
+        callbacks.append(
+            ModelCheckpoint(folder, "best", "validation_accuracy", mode="max", enable_version_counter=False)
+        )
     # After the best one: it carries that one's state.
     callbacks.append(ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     return callbacks

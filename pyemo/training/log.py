@@ -10,7 +10,15 @@ from pathlib import Path
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-COLUMNS = ("epoch", "learning_rate", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "seconds")
+COLUMNS = (
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "seconds",
+)
 
 
 class EpochLog(Callback):
@@ -21,17 +29,16 @@ class EpochLog(Callback):
         self.rows: list[dict[str, str]] = []
         self._began = 0.0
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         if self.path.is_file():
             with self.path.open(newline="", encoding="utf-8") as file:
                 self.rows = [row for row in csv.DictReader(file) if int(row["epoch"]) <= trainer.current_epoch]
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._began = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = time.monotonic() - self._began
+        self._began += seconds
         values = {
             "epoch": trainer.current_epoch + 1,
             "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
@@ -48,4 +55,7 @@ class EpochLog(Callback):
         epochs = int(trainer.max_epochs or 0)
         left = (epochs - trainer.current_epoch - 1) * seconds
         shown = "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in COLUMNS[2:6] if name in metrics)
-        print(f"epoch {trainer.current_epoch + 1}/{epochs}  {shown}  {seconds:.0f} s, at most {left / 60:.0f} min left", flush=True)
+        print(
+            f"epoch {trainer.current_epoch + 1}/{epochs}  {shown}  {seconds:.0f} s, at most {left / 60:.0f} min left",
+            flush=True,
+        )

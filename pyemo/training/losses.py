@@ -21,10 +21,14 @@ def class_weights(config: LossConfig, targets: Tensor, classes: int) -> Tensor |
     if config.class_weights == "inverse-frequency":
         counts = torch.bincount(targets, minlength=classes)
         if (counts == 0).any():
-            raise ConfigError(f"loss.class_weights: class {int((counts == 0).nonzero()[0])} has no training sample, so no inverse frequency")
+            raise ConfigError(
+                f"loss.class_weights: class {int((counts == 0).nonzero()[0])} has no training sample, so no inverse frequency"
+            )
         return len(targets) / (classes * counts.float())
     if len(config.class_weights) != classes:
-        raise ConfigError(f"loss.class_weights: expected {classes} weights, one a class, got {len(config.class_weights)}")
+        raise ConfigError(
+            f"loss.class_weights: expected {classes} weights, one a class, got {len(config.class_weights)}"
+        )
     return torch.tensor(config.class_weights, dtype=torch.float32)
 
 

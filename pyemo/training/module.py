@@ -27,18 +27,24 @@ class FaceTraining(lightning.LightningModule):
     without smoothing) and ``validation_accuracy``, each the mean over the epoch's samples.
     """
 
-    def __init__(self, recipe: ClassifierRecipe, weights: Tensor | None, teacher: LoadedModel | None) -> None:
+    def __init__(
+        self, recipe: ClassifierRecipe, weights: Tensor | None, teacher: LoadedModel | None, epoch_steps: int
+    ) -> None:
         super().__init__()
         self.recipe = recipe
+        self.steps = epoch_steps * recipe.training.epochs
         self.face_input = recipe.model.modalities["face"].input
-        self.network: EmotionModel = build_model(recipe).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: EmotionModel = build_model(recipe).to(memory_format=torch.channels_last)
         self.augmentation = FaceAugmentation(recipe.augmentation)
         self.register_buffer("class_weights", weights, persistent=False)
         # In a list, so that its weights are neither trained, averaged nor saved.
         self._teacher = [teacher]
         self._generator: torch.Generator | None = None
 
-    def on_train_epoch_start(self) -> None:
+    def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
+        # Not in on_train_epoch_start: Lightning leaves that out for the first epoch after a resume.
+        if batch_index > 0:
+            return
         seed = self.recipe.training.seed * 1_000_003 + self.current_epoch
         torch.manual_seed(seed)
         self._generator = torch.Generator(self.device).manual_seed(seed)
@@ -56,16 +62,23 @@ class FaceTraining(lightning.LightningModule):
             softened = distillation(logits, self._teacher_logits(images), training.distillation.temperature)
             loss = torch.lerp(loss, softened, training.distillation.weight)
         if not torch.isfinite(loss):
-            raise FloatingPointError(f"the training loss is {loss.item()} in epoch {self.current_epoch}; lower optimizer.learning_rate")
+            raise FloatingPointError(
+                f"the training loss is {loss.item()} in epoch {self.current_epoch}; lower optimizer.learning_rate"
+            )
         self._log("train", len(targets), loss=loss, accuracy=(logits.argmax(1) == targets).float().mean())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         crops, targets = batch
         logits = self._logits(self.network, crops)
-        self._log("validation", len(targets), loss=F.cross_entropy(logits, targets), accuracy=(logits.argmax(1) == targets).float().mean())
+        self._log(
+            "validation",
+            len(targets),
+            loss=F.cross_entropy(logits, targets),
+            accuracy=(logits.argmax(1) == targets).float().mean(),
+        )
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         training = self.recipe.training
         optimizer = make_optimizer(self.network, training.optimizer)
         if training.schedule.name == "plateau":
@@ -73,7 +86,7 @@ class FaceTraining(lightning.LightningModule):
                 optimizer, factor=training.schedule.factor, patience=training.schedule.patience
             )
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": "validation_loss"}}
-        schedule = make_schedule(optimizer, training.schedule, int(self.trainer.estimated_stepping_batches))
+        schedule = make_schedule(optimizer, training.schedule, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
@@ -83,7 +96,7 @@ class FaceTraining(lightning.LightningModule):
     def _teacher_logits(self, images: Tensor) -> Tensor:
         teacher = self._teacher[0]
         assert teacher is not None
-        teacher_input = teacher.recipe.model.modalities["face"].input  # type: ignore[union-attr]
+        teacher_input = teacher.recipe.model.modalities["face"].input
         if teacher_input.size != self.face_input.size:
             images = F.interpolate(images, size=(teacher_input.size,) * 2, mode="bilinear", antialias=True)
         with torch.no_grad():
@@ -97,7 +110,12 @@ class FaceTraining(lightning.LightningModule):
         return torch.lerp(images[order], images, factor), torch.lerp(probabilities[order], probabilities, factor)
 
     def _log(self, stage: str, samples: int, **values: Tensor) -> None:
-        self.log_dict({f"{stage}_{name}": value for name, value in values.items()}, on_step=False, on_epoch=True, batch_size=samples)
+        self.log_dict(
+            {f"{stage}_{name}": value for name, value in values.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=samples,
+        )
 
 
 def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
@@ -113,7 +131,9 @@ def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.O
     return torch.optim.AdamW(groups, config.learning_rate, betas=betas)
 
 
-def make_schedule(optimizer: torch.optim.Optimizer, config: ScheduleConfig, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: ScheduleConfig, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
     """Factor of the learning rate by step: 1, or a linear rise and half a cosine down to 0."""
 
     def factor(step: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,7 +54,9 @@ def select(manifest: Manifest, recipe: ClassifierRecipe, splits: Sequence[str]) 
     face_input = recipe.model.modalities["face"].input
     if manifest.images is not None:
         return FaceSamples(to_crops(manifest.images[rows], face_input), targets)
-    return FaceSamples(torch.cat([to_crops(_read(path)[None], face_input) for path in table["path"].to_numpy()[rows]]), targets)
+    return FaceSamples(
+        torch.cat([to_crops(_read(path)[None], face_input) for path in table["path"].to_numpy()[rows]]), targets
+    )
 
 
 def _read(path: str) -> np.ndarray:
@@ -67,25 +69,28 @@ def _read(path: str) -> np.ndarray:
 class _ShuffledBatches(BatchSampler):
     """Shuffles by (seed, epoch), so that a resumed run sees what an uninterrupted one would have seen."""
 
-    def __init__(self, samples: FaceSamples, batch_size: int, seed: int) -> None:
+    def __init__(self, samples: FaceSamples, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
         self._generator = torch.Generator()
-        self._seed, self._epoch = seed, 0
+        self._seed, self._epoch = seed, epoch
         # Batch normalisation cannot train on one sample.
-        super().__init__(RandomSampler(samples, generator=self._generator), batch_size, drop_last=len(samples) % batch_size == 1)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self._epoch = epoch
+        super().__init__(
+            RandomSampler(samples, generator=self._generator), batch_size, drop_last=len(samples) % batch_size == 1
+        )
 
     def __iter__(self) -> Iterator[list[int]]:
-        self._generator.manual_seed(self._seed * 1_000_003 + self._epoch)
+        self._generator.manual_seed(self._seed * 1_000_003 + self._epoch())
         return super().__iter__()
 
 
-def batches(samples: FaceSamples, batch_size: int, *, shuffle_seed: int | None = None) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Batches in the order of the rows, or shuffled anew in each epoch, reproducibly, with ``shuffle_seed``."""
-    if shuffle_seed is None:
-        sampler: BatchSampler = BatchSampler(SequentialSampler(samples), batch_size, drop_last=False)
-    else:
-        sampler = _ShuffledBatches(samples, batch_size, shuffle_seed)
-    return DataLoader(samples, sampler=sampler, batch_size=None)
+def ordered_batches(samples: FaceSamples, batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches in the order of the rows."""
+    return DataLoader(
+        samples, sampler=BatchSampler(SequentialSampler(samples), batch_size, drop_last=False), batch_size=None
+    )
+
+
+def shuffled_batches(
+    samples: FaceSamples, batch_size: int, seed: int, epoch: Callable[[], int]
+) -> DataLoader[tuple[Tensor, Tensor]]:
+    """Batches in an order that only ``seed`` and ``epoch()``, asked at the start of each epoch, decide."""
+    return DataLoader(samples, sampler=_ShuffledBatches(samples, batch_size, seed, epoch), batch_size=None)

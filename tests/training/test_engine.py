@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from pyemo.contracts import Manifest
+from pyemo.errors import ConfigError, DataError
+from pyemo.evaluation.classifier import evaluate_faces
+from pyemo.training import engine
+from pyemo.training.samples import select
+from pyemo.weights.store import load_model
+
+
+def train(recipe, manifest: Manifest, run: Path) -> Path:
+    return engine.train(recipe, manifest, run, data="bars", command="pyemo train", device="cpu")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_model(str(folder)).model.state_dict()
+
+
+def test_a_run_learns_and_leaves_everything_it_promises(tiny_recipe, bars, run_folder) -> None:
+    folder = train(tiny_recipe("training.epochs=12"), bars, run_folder)
+
+    loaded = load_model(str(folder))
+    samples = select(bars, loaded.recipe, ["test"])
+    evaluation = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets)
+    assert evaluation.accuracy > 0.9
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, 13)]
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
+    report = json.loads((run_folder / "evaluation.json").read_text())
+    assert np.sum(report["confusion"]) == report["samples"] == 30
+    assert (run_folder / "evaluation-confusion.png").read_bytes().startswith(b"\x89PNG")
+    card = (folder / "card.md").read_text()
+    assert "made up, free for all" in card
+    assert "pyemo train" in card
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_resumes_to_the_same_weights(tiny_recipe, bars, tmp_path, monkeypatch) -> None:
+    recipe = tiny_recipe("training.mixup=0.2", "training.keep=last")
+    whole = weights(train(recipe, bars, tmp_path / "whole"))
+
+    class KillInSecondEpoch(Callback):
+        def on_train_batch_end(self, trainer, *_: object) -> None:
+            if trainer.current_epoch == 1:
+                raise KilledError
+
+    with monkeypatch.context() as patch:
+        ordinary = engine._callbacks
+        patch.setattr(engine, "_callbacks", lambda *arguments: [*ordinary(*arguments), KillInSecondEpoch()])
+        with pytest.raises(KilledError):
+            train(recipe, bars, tmp_path / "killed")
+    assert not (tmp_path / "killed" / "model").exists()
+
+    resumed = weights(train(recipe, bars, tmp_path / "killed"))
+    assert all(torch.equal(resumed[name], value) for name, value in whole.items())
+    with (tmp_path / "killed" / "metrics.csv").open(newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+
+def test_another_configuration_does_not_take_over_a_run(tiny_recipe, bars, run_folder) -> None:
+    train(tiny_recipe("training.epochs=1"), bars, run_folder)
+    with pytest.raises(ConfigError, match=r"training\.epochs: 1 there, 2 now"):
+        train(tiny_recipe("training.epochs=2"), bars, run_folder)
+
+
+def test_the_best_epoch_is_kept(tiny_recipe, bars, run_folder) -> None:
+    folder = train(tiny_recipe("training.optimizer.learning_rate=0.03", "training.epochs=6"), bars, run_folder)
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        best = max(float(row["validation_accuracy"]) for row in csv.DictReader(file))
+    loaded = load_model(str(folder))
+    samples = select(bars, loaded.recipe, ["validation"])
+    # float16 storage may turn a tie.
+    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).accuracy == pytest.approx(
+        best, abs=0.04
+    )
+
+
+def test_early_stopping_ends_a_run_that_does_not_improve(tiny_recipe, bars, run_folder) -> None:
+    train(
+        tiny_recipe("training.epochs=20", "training.early_stopping=2", "training.optimizer.learning_rate=1e-9"),
+        bars,
+        run_folder,
+    )
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) < 8
+
+
+def test_a_student_needs_a_teacher_of_the_same_labels_and_learns_from_it(tiny_recipe, bars, tmp_path) -> None:
+    teacher = train(tiny_recipe("training.epochs=8"), bars, tmp_path / "teacher")
+    distilled = f"training.distillation={{teacher: {teacher}, weight: 1.0}}"
+    # With weight 1 the labels play no part: what the student learns comes from the teacher.
+    student = train(tiny_recipe("training.epochs=8", distilled), bars, tmp_path / "student")
+    loaded = load_model(str(student))
+    samples = select(bars, loaded.recipe, ["test"])
+    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).accuracy > 0.9
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+@pytest.mark.parametrize("schedule", ["plateau", "constant"])
+def test_other_optimisers_and_schedules_train(tiny_recipe, bars, run_folder, name, schedule) -> None:
+    recipe = tiny_recipe(
+        f"training.optimizer.name={name}",
+        f"training.schedule.name={schedule}",
+        "training.loss.class_weights=inverse-frequency",
+    )
+    assert (train(recipe, bars, run_folder) / "model.safetensors").is_file()
+
+
+def test_without_validation_the_last_epoch_is_kept(tiny_recipe, bars, run_folder) -> None:
+    recipe = tiny_recipe(
+        "training.validation_splits=[]", "training.keep=last", "training.epochs=1", "training.ema_decay=0.0"
+    )
+    assert (train(recipe, bars, run_folder) / "model.safetensors").is_file()
+    assert not (run_folder / "evaluation.json").exists()
+
+
+def test_a_split_or_label_that_is_not_there_is_named(tiny_recipe, bars, run_folder) -> None:
+    with pytest.raises(DataError, match="no rows of split 'dev'; it has test, train, validation"):
+        train(tiny_recipe("training.validation_splits=[dev]"), bars, run_folder)
+    with pytest.raises(DataError, match="label 'middle', the recipe's are left, right"):
+        train(tiny_recipe("labels=[left, right]"), bars, run_folder.with_name("other"))
+
+
+def test_a_loss_that_is_not_finite_is_an_error(tiny_recipe, bars, run_folder) -> None:
+    with pytest.raises(FloatingPointError, match="learning_rate"):
+        train(tiny_recipe("training.optimizer={name: sgd, learning_rate: 1e30}"), bars, run_folder)
