@@ -25,7 +25,9 @@ class CompactResNet(nn.Module):
     contract_version: ClassVar[int] = 1
     modality = "face"
 
-    def __init__(self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (0, 1, 2, 1)) -> None:
+    def __init__(
+        self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (0, 1, 2, 1)
+    ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
             raise ValueError(f"widths and blocks must have one entry a stage, got {list(widths)} and {list(blocks)}")

@@ -37,19 +37,25 @@ class Fer2013:
             for folder in (root, root / "fer2013"):
                 if any(_split_of(entry.name) for entry in folder.glob("*/")):
                     return _read_folders(folder)
-        raise DataError(f"{root}: expected fer2013.csv or the folders train, validation and test with one folder a class")
+        raise DataError(
+            f"{root}: expected fer2013.csv or the folders train, validation and test with one folder a class"
+        )
 
 
 def _split_of(name: str) -> str | None:
     lowered = {key.lower(): value for key, value in SPLITS.items()}
-    return {"train": "train", "validation": "validation", "val": "validation", "test": "test", **lowered}.get(name.lower())
+    return {"train": "train", "validation": "validation", "val": "validation", "test": "test", **lowered}.get(
+        name.lower()
+    )
 
 
 def _read_csv(path: Path) -> Manifest:
     table = pd.read_csv(path, dtype={"emotion": int, "pixels": str, "Usage": str})
     missing = {"emotion", "pixels", "Usage"} - set(table.columns)
     if missing:
-        raise DataError(f"{path}: the columns {', '.join(sorted(missing))} are missing; expected emotion, pixels, Usage")
+        raise DataError(
+            f"{path}: the columns {', '.join(sorted(missing))} are missing; expected emotion, pixels, Usage"
+        )
     unknown = sorted(set(table["Usage"]) - set(SPLITS))
     if unknown:
         raise DataError(f"{path}: unknown Usage {unknown[0]!r}; expected {', '.join(SPLITS)}")
@@ -91,7 +97,11 @@ def _read_folders(root: Path) -> Manifest:
             for path in sorted(class_folder.iterdir()):
                 image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_GRAYSCALE) if path.stat().st_size else None
                 if image is None or image.shape != (SIDE, SIDE):
-                    found = "cannot be decoded" if image is None else f"is {image.shape[1]}x{image.shape[0]}, expected {SIDE}x{SIDE}"
+                    found = (
+                        "cannot be decoded"
+                        if image is None
+                        else f"is {image.shape[1]}x{image.shape[0]}, expected {SIDE}x{SIDE}"
+                    )
                     problems.append(f"{path}: {found}; left out")
                     continue
                 paths.append(str(path))
@@ -103,6 +113,10 @@ def _read_folders(root: Path) -> Manifest:
     return _manifest(paths, labels, splits, images, problems)
 
 
-def _manifest(paths: list[str], labels: list[str], splits: list[str], images: list[np.ndarray], problems: list[str]) -> Manifest:
-    table = pd.DataFrame({"path": paths, "label": labels, "subject": None, "split": splits, "start": np.nan, "end": np.nan})
+def _manifest(
+    paths: list[str], labels: list[str], splits: list[str], images: list[np.ndarray], problems: list[str]
+) -> Manifest:
+    table = pd.DataFrame(
+        {"path": paths, "label": labels, "subject": None, "split": splits, "start": np.nan, "end": np.nan}
+    )
     return Manifest(table, LABELS, np.stack(images), tuple(problems), LICENCE)

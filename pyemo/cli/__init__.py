@@ -35,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pyemo {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below; pyemo COMMAND --help explains it")
+    parser.add_argument(
+        "command",
+        choices=COMMANDS,
+        metavar="COMMAND",
+        help="one of the commands below; pyemo COMMAND --help explains it",
+    )
     command = parser.parse_args(arguments[:1]).command
     module = importlib.import_module(f"pyemo.cli.{command}")
     parser = argparse.ArgumentParser(prog=f"pyemo {command}", description=COMMANDS[command].capitalize() + ".")

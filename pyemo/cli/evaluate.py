@@ -8,14 +8,27 @@ from pathlib import Path
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="packaged or imported model by name, a model folder, or hf-hub:org/name")
-    parser.add_argument("--data", required=True, metavar="NAME:ROOT", help="data set plug-in and where its files are, for instance fer2013:FOLDER")
-    parser.add_argument("--split", default="test", help="split to score (default: test)")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write evaluation-SPLIT.json and its confusion matrix there")
     parser.add_argument(
-        "--drop-duplicates", action="store_true", help="also score without the images whose pixels are those of an image of another split"
+        "model", metavar="MODEL", help="packaged or imported model by name, a model folder, or hf-hub:org/name"
     )
-    parser.add_argument("--mirror", action="store_true", help="average with the mirrored image (test-time augmentation)")
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="NAME:ROOT",
+        help="data set plug-in and where its files are, for instance fer2013:FOLDER",
+    )
+    parser.add_argument("--split", default="test", help="split to score (default: test)")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="write evaluation-SPLIT.json and its confusion matrix there"
+    )
+    parser.add_argument(
+        "--drop-duplicates",
+        action="store_true",
+        help="also score without the images whose pixels are those of an image of another split",
+    )
+    parser.add_argument(
+        "--mirror", action="store_true", help="average with the mirrored image (test-time augmentation)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,7 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"pyemo: warning: {problem}", file=sys.stderr)
     samples = select(manifest, loaded.recipe, [arguments.split])
     evaluation = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets, mirror=arguments.mirror)
-    print(f"{arguments.split}: {len(samples)} images, accuracy {evaluation.accuracy:.2%}, balanced accuracy {evaluation.balanced_accuracy:.2%}")
+    print(
+        f"{arguments.split}: {len(samples)} images, accuracy {evaluation.accuracy:.2%}, balanced accuracy {evaluation.balanced_accuracy:.2%}"
+    )
     for label, score in evaluation.f1.items():
         print(f"  F1 {label:10s} {score:.3f}")
     if arguments.drop_duplicates:

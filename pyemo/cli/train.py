@@ -10,9 +10,18 @@ from pathlib import Path
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="name of a packaged recipe, or a YAML file")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="changes of the recipe, for instance training.epochs=20")
-    parser.add_argument("--data", required=True, metavar="NAME:ROOT", help="data set plug-in and where its files are, for instance fer2013:FOLDER")
-    parser.add_argument("--out", type=Path, metavar="RUN", help="run folder (default: runs/RECIPE); an unfinished run in it goes on")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="changes of the recipe, for instance training.epochs=20"
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="NAME:ROOT",
+        help="data set plug-in and where its files are, for instance fer2013:FOLDER",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="RUN", help="run folder (default: runs/RECIPE); an unfinished run in it goes on"
+    )
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
 
 

@@ -69,7 +69,9 @@ class Evaluation:
         temporary = folder / f".{stem}.json.part"
         temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
         os.replace(temporary, folder / f"{stem}.json")
-        figure = confusion_figure(self.confusion, self.labels, f"{len(self.truth)} images, accuracy {self.accuracy:.2%}")
+        figure = confusion_figure(
+            self.confusion, self.labels, f"{len(self.truth)} images, accuracy {self.accuracy:.2%}"
+        )
         image = folder / f".{stem}-confusion.part.png"
         figure.savefig(image, dpi=150)
         os.replace(image, folder / f"{stem}-confusion.png")
@@ -77,7 +79,13 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate_faces(
-    model: EmotionModel, recipe: ClassifierRecipe, crops: Tensor, targets: Tensor, *, mirror: bool = False, batch_size: int = 256
+    model: EmotionModel,
+    recipe: ClassifierRecipe,
+    crops: Tensor,
+    targets: Tensor,
+    *,
+    mirror: bool = False,
+    batch_size: int = 256,
 ) -> Evaluation:
     """Classify face crops (N, C, S, S) uint8 with class indices (N,), in float32 on the model's device.
 
