@@ -47,11 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"pyemo: warning: {problem}", file=sys.stderr)
     samples = select(manifest, loaded.recipe, [arguments.split])
     evaluation = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets, mirror=arguments.mirror)
+    scores = evaluation.scores
     print(
-        f"{arguments.split}: {len(samples)} images, accuracy {evaluation.accuracy:.2%}, balanced accuracy {evaluation.balanced_accuracy:.2%}"
+        f"{arguments.split}: {len(samples)} images, accuracy {scores.accuracy:.2%}, "
+        f"balanced accuracy {scores.balanced_accuracy:.2%}, macro F1 {scores.macro_f1:.3f}"
     )
-    for label, score in evaluation.f1.items():
-        print(f"  F1 {label:10s} {score:.3f}")
+    for label, one in scores.classes.items():
+        print(f"  F1 {label:10s} {one.f1:.3f}")
     if arguments.drop_duplicates:
         alone = unseen(manifest, arguments.split)
         hits = (evaluation.predictions == evaluation.truth)[alone]

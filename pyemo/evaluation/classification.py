@@ -30,6 +30,8 @@ class ClassScores:
 class Scores:
     labels: tuple[str, ...]
     accuracy: float
+    balanced_accuracy: float
+    """Mean recall of the classes that occur (unweighted average recall)."""
     macro_f1: float
     """Mean F1 of the classes that occur."""
     classes: dict[str, ClassScores]
@@ -39,6 +41,7 @@ class Scores:
     def as_dict(self) -> dict[str, Any]:
         return {
             "accuracy": self.accuracy,
+            "balanced_accuracy": self.balanced_accuracy,
             "macro_f1": self.macro_f1,
             "classes": {label: vars(scores) for label, scores in self.classes.items()},
             "confusion": {
@@ -80,4 +83,12 @@ def score(truth: Sequence[str], decisions: Sequence[str | None], labels: Sequenc
         )
         for c, label in enumerate(labels)
     }
-    return Scores(tuple(labels), float(np.mean(true == decided)), float(f1[support > 0].mean()), classes, confusion)
+    occurs = support > 0
+    return Scores(
+        labels=tuple(labels),
+        accuracy=float(np.mean(true == decided)),
+        balanced_accuracy=float(recall[occurs].mean()),
+        macro_f1=float(f1[occurs].mean()),
+        classes=classes,
+        confusion=confusion,
+    )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, f1_score
 from torch import Tensor
 
 from pyemo.config import ClassifierRecipe
 from pyemo.data.faces import to_input
+from pyemo.evaluation.classification import Scores, score
 from pyemo.evaluation.figures import confusion_figure
+from pyemo.files import written_whole
 from pyemo.model import EmotionModel
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a classifier on one set of samples."""
+    """What a classifier said about one set of samples."""
 
     labels: tuple[str, ...]
     truth: np.ndarray
@@ -30,51 +31,23 @@ class Evaluation:
 
     @property
     def predictions(self) -> np.ndarray:
+        """(N,) class indices."""
         return self.probabilities.argmax(axis=1)
 
-    @property
-    def accuracy(self) -> float:
-        return float(accuracy_score(self.truth, self.predictions))
-
-    @property
-    def balanced_accuracy(self) -> float:
-        """Mean recall over the classes that occur (unweighted average recall)."""
-        return float(balanced_accuracy_score(self.truth, self.predictions))
-
-    @property
-    def f1(self) -> dict[str, float]:
-        """F1 of each class; 0 for one that is neither there nor predicted."""
-        scores = f1_score(self.truth, self.predictions, labels=range(len(self.labels)), average=None, zero_division=0)
-        return {label: float(score) for label, score in zip(self.labels, scores, strict=True)}
-
-    @property
-    def confusion(self) -> np.ndarray:
-        """(classes, classes) counts; rows are the truth."""
-        return confusion_matrix(self.truth, self.predictions, labels=range(len(self.labels)))
-
-    def as_dict(self) -> dict[str, object]:
-        return {
-            "samples": len(self.truth),
-            "accuracy": self.accuracy,
-            "balanced_accuracy": self.balanced_accuracy,
-            "macro_f1": float(np.mean(list(self.f1.values()))),
-            "f1": self.f1,
-            "labels": list(self.labels),
-            "confusion": self.confusion.tolist(),
-        }
+    @cached_property
+    def scores(self) -> Scores:
+        return score([self.labels[i] for i in self.truth], [self.labels[i] for i in self.predictions], self.labels)
 
     def save(self, folder: Path, stem: str = "evaluation") -> None:
         """Write ``<stem>.json`` and ``<stem>-confusion.png``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{stem}.json.part"
-        temporary.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, folder / f"{stem}.json")
-        figure = confusion_figure(
-            self.confusion, self.labels, f"{len(self.truth)} images, accuracy {self.accuracy:.2%}"
-        )
-        image = folder / f".{stem}-confusion.part.png"
-        figure.savefig(image, dpi=150)
-        os.replace(image, folder / f"{stem}-confusion.png")
+        with written_whole(folder / f"{stem}.json") as temporary:
+            content = {"samples": len(self.truth), **self.scores.as_dict()}
+            temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        title = f"{len(self.truth)} images, accuracy {self.scores.accuracy:.2%}"
+        # Every image has a decision: the column "none" is empty.
+        figure = confusion_figure(self.scores.confusion[:, :-1], self.labels, title)
+        with written_whole(folder / f"{stem}-confusion.png") as temporary:
+            figure.savefig(temporary, dpi=150)
 
 
 @torch.inference_mode()

@@ -95,7 +95,8 @@ def _checked_dim(name: str, array: Tensor | np.ndarray, channel_dim: int, dtypes
     """``channel_dim`` counted from the first dimension."""
     if not isinstance(array, (Tensor, np.ndarray)):
         raise TypeError(f"{name} must be a torch.Tensor or a numpy.ndarray, got {type(array).__name__}")
-    if str(array.dtype).removeprefix("torch.") not in dtypes:
+    dtype = str(array.dtype).removeprefix("torch.") if isinstance(array, Tensor) else array.dtype.name
+    if dtype not in dtypes:
         raise TypeError(f"{name} must be of dtype {', '.join(dtypes)}, got {array.dtype} of shape {tuple(array.shape)}")
     if not -array.ndim <= channel_dim < array.ndim:
         raise ValueError(f"{name} has no dimension {channel_dim} for its channels: its shape is {tuple(array.shape)}")

@@ -138,7 +138,8 @@ def _optical_density(colors: Tensor) -> Tensor:
 
 def _mix(channels: tuple[Tensor, ...], matrix: Tensor) -> tuple[Tensor, ...]:
     """The row vector of channels times the matrix. Not by matmul, which autocast and TF32 would make less exact."""
-    return tuple([sum(c * k for c, k in zip(channels, column, strict=True)) for column in matrix.T.unbind()])
+    columns = matrix.to(channels[0].dtype).unbind(1)
+    return tuple([sum(c * k for c, k in zip(channels, column, strict=True)) for column in columns])
 
 
 def _products(left: tuple[Tensor, ...], right: tuple[Tensor, ...]) -> Tensor:

@@ -51,11 +51,11 @@ def training_card(
         role = "chose the epoch, so the figure flatters" if training.keep == "best" else "chose nothing in this run"
         lines += [
             f"On the {sizes['validation']:,} images of {', '.join(training.validation_splits)} (which {role}):",
-            f"accuracy {evaluation.accuracy:.2%}, balanced accuracy {evaluation.balanced_accuracy:.2%}.",
+            f"accuracy {evaluation.scores.accuracy:.2%}, balanced accuracy {evaluation.scores.balanced_accuracy:.2%}.",
             "",
             "| class | F1 |",
             "|---|---|",
-            *(f"| {label} | {score:.3f} |" for label, score in evaluation.f1.items()),
+            *(f"| {label} | {scores.f1:.3f} |" for label, scores in evaluation.scores.classes.items()),
         ]
     lines += [
         "",

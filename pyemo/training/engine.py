@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +15,7 @@ from pyemo.config import ClassifierRecipe, dump_recipe, parse_recipe
 from pyemo.contracts import Manifest
 from pyemo.errors import ConfigError, DataError, ModelError
 from pyemo.evaluation.classifier import Evaluation, evaluate_faces
+from pyemo.files import check_writable, written_whole
 from pyemo.training.averaging import exponential_average
 from pyemo.training.card import training_card
 from pyemo.training.log import EpochLog
@@ -103,13 +103,9 @@ def _claim(run: Path, recipe: ClassifierRecipe) -> None:
                 f"{run} holds a run of another configuration ({_difference(there, recipe)}); give another --out"
             )
         return
-    try:
-        (run / "checkpoints").mkdir(parents=True, exist_ok=True)
-        temporary = config.with_suffix(".part")
+    check_writable(run / "checkpoints")
+    with written_whole(config) as temporary:
         temporary.write_text(dump_recipe(recipe), encoding="utf-8")
-        os.replace(temporary, config)
-    except OSError as error:
-        raise ConfigError(f"cannot write the run folder {run}: {error.strerror or error}") from error
 
 
 def _difference(there: object, here: ClassifierRecipe) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
-import os
 import time
 from pathlib import Path
 
 import lightning
 from lightning.pytorch.callbacks import Callback
+
+from pyemo.files import written_whole
 
 COLUMNS = (
     "epoch",
@@ -46,12 +47,10 @@ class EpochLog(Callback):
             "seconds": f"{seconds:.2f}",
         }
         self.rows.append({name: str(values.get(name, "")) for name in COLUMNS})
-        temporary = self.path.with_suffix(".csv.part")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with written_whole(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
         epochs = int(trainer.max_epochs or 0)
         left = (epochs - trainer.current_epoch - 1) * seconds
         shown = "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in COLUMNS[2:6] if name in metrics)

@@ -31,13 +31,13 @@ def test_a_run_learns_and_leaves_everything_it_promises(tiny_recipe, bars, run_f
     loaded = load_model(str(folder))
     samples = select(bars, loaded.recipe, ["test"])
     evaluation = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets)
-    assert evaluation.accuracy > 0.9
+    assert evaluation.scores.accuracy > 0.9
     with (run_folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, 13)]
     assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"])
     report = json.loads((run_folder / "evaluation.json").read_text())
-    assert np.sum(report["confusion"]) == report["samples"] == 30
+    assert np.sum(report["confusion"]["counts"]) == report["samples"] == 30
     assert (run_folder / "evaluation-confusion.png").read_bytes().startswith(b"\x89PNG")
     card = (folder / "card.md").read_text()
     assert "made up, free for all" in card
@@ -83,7 +83,7 @@ def test_the_best_epoch_is_kept(tiny_recipe, bars, run_folder) -> None:
     loaded = load_model(str(folder))
     samples = select(bars, loaded.recipe, ["validation"])
     # float16 storage may turn a tie.
-    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).accuracy == pytest.approx(
+    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy == pytest.approx(
         best, abs=0.04
     )
 
@@ -105,7 +105,7 @@ def test_a_student_needs_a_teacher_of_the_same_labels_and_learns_from_it(tiny_re
     student = train(tiny_recipe("training.epochs=8", distilled), bars, tmp_path / "student")
     loaded = load_model(str(student))
     samples = select(bars, loaded.recipe, ["test"])
-    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).accuracy > 0.9
+    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy > 0.9
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
