@@ -54,6 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from pyemo.cli.progress import batch_progress
+    from pyemo.errors import MediaError
     from pyemo.media import find_media, kind
     from pyemo.recognition import load
     from pyemo.recognition.batch import SUMMARY, recognise_all
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
             inputs.append(path)
     if sounds:
         print(f"pyemo: {sounds} sound file{'s' * (sounds > 1)} left out: the model sees faces only", file=sys.stderr)
+    if not inputs:
+        raise MediaError("no image or video among the inputs")
     recogniser = load(
         arguments.model,
         detector=arguments.detector,
@@ -144,5 +147,5 @@ def profile_lines(records: Mapping[Path, Record]) -> list[str]:
     table = format_table(["stage", "seconds", "ms a frame"], rows).splitlines()
     return [
         *table,
-        f"{frames} frames, {rate:.0f} a second (stages run side by side; total is the clock on the wall without write)",
+        f"{frames} frames, {rate:.0f} a second; stages run side by side, total is the clock on the wall without write",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -89,31 +90,33 @@ class Pipeline:
             )
 
     def _classify(self, frames: Iterable[CroppedFrame], progress: Callable[[int], None] | None) -> Analysis:
-        probabilities: list[np.ndarray] = []
-        rows: list[tuple[float, float, int]] = []
+        # Growing arrays: results in pieces, allocated between the model's large temporaries, would keep those from being given back.
+        rows, probabilities = array("d"), array("f")
         waiting: list[np.ndarray] = []
         count, first, last = 0, np.nan, np.nan
         for count, frame in enumerate(frames, start=1):
             first, last = (frame.start if count == 1 else first), frame.end
-            rows += [(frame.start, frame.end, track) for track in frame.tracks]
+            for track in frame.tracks:
+                rows.extend((frame.start, frame.end, track))
             waiting.extend(frame.crops)
             while len(waiting) >= _BATCH:
-                probabilities.append(self._run(waiting[:_BATCH]))
+                probabilities.frombytes(self._run(waiting[:_BATCH]))
                 del waiting[:_BATCH]
             if progress and count % _BATCH == 0:
                 progress(count)
         if waiting:
-            probabilities.append(self._run(waiting))
+            probabilities.frombytes(self._run(waiting))
         return Analysis(self._table(rows, probabilities), count, last - first)
 
-    def _run(self, crops: list[np.ndarray]) -> np.ndarray:
+    def _run(self, crops: list[np.ndarray]) -> bytes:
+        """float32 probabilities, crop by crop."""
         with self._clock.measure("model"):
-            return self._classifier(np.stack(crops))
+            return self._classifier(np.stack(crops)).tobytes()
 
-    def _table(self, rows: list[tuple[float, float, int]], probabilities: list[np.ndarray]) -> pd.DataFrame:
+    def _table(self, rows: array[float], probabilities: array[float]) -> pd.DataFrame:
         labels = self._classifier.labels
-        scores = np.concatenate(probabilities) if probabilities else np.empty((0, len(labels)), np.float32)
-        columns = np.array(rows, np.float64).reshape(-1, 3)
+        columns = np.array(rows).reshape(-1, 3)
+        scores = np.array(probabilities, np.float32).reshape(-1, len(labels))
         winners = np.array(labels, dtype=object)[scores.argmax(axis=1)]
         table = pd.DataFrame(
             {"start": columns[:, 0], "end": columns[:, 1], "face": columns[:, 2].astype(np.int64), "label": winners}
