@@ -90,6 +90,10 @@ def _threshold(recipe: ThresholdRecipe, arguments: argparse.Namespace) -> int:
         print(f"pyemo: interrupted; the same command with --out {out} goes on where it stopped", file=sys.stderr)
         return 130
     write_errors(failures, out)
+    for failure in failures[:_SHOWN]:
+        print(f"pyemo: error: {failure.message}", file=sys.stderr)
+    if failures:
+        print(f"pyemo: {len(failures)} problems; all in {out / ERRORS}", file=sys.stderr)
     result = cross_validate(clips, recipe)
     result.save(
         out,
@@ -97,10 +101,6 @@ def _threshold(recipe: ThresholdRecipe, arguments: argparse.Namespace) -> int:
     )
     print("\n".join(_lines(result)))
     print(f"written: {out}")
-    for failure in failures[:_SHOWN]:
-        print(f"pyemo: error: {failure.message}", file=sys.stderr)
-    if failures:
-        print(f"pyemo: {len(failures)} problems; all in {out / ERRORS}", file=sys.stderr)
     return 3 if failures else 0
 
 
@@ -109,7 +109,7 @@ def _lines(result: ThresholdCrossValidation) -> list[str]:
         [
             str(row.fold),
             str(row.clips),
-            f"{row.threshold:.2f}",
+            f"{row.threshold:g}",
             f"{row.training_accuracy:.4f}",
             f"{row.accuracy:.4f}",
             f"{row.top1_accuracy:.4f}",
@@ -129,7 +129,7 @@ def _lines(result: ThresholdCrossValidation) -> list[str]:
         *format_table(["fold", "clips", "threshold", "training", "accuracy", "Top-1"], folds).splitlines(),
         f"accuracy {mean}, Top-1 {top1} (mean ± sample deviation over folds)",
         f"{summary['clips']} clips, {summary['clips_without_face']} without a face (counted as wrong); "
-        f"threshold chosen on all clips: {result.best_threshold:.2f}",
+        f"threshold chosen on all clips: {result.best_threshold:g}",
         "",
         *format_table(["one against the rest", "clips", "accuracy", "Top-1", "F1", "F1 Top-1"], classes).splitlines(),
     ]
