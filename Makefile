@@ -24,7 +24,7 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' | xargs $(VENV)/bin/clang-format --dry-run --Werror
+	git ls-files 'csrc/*.h' 'csrc/*.cc' 'csrc/*.cu' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/pytest benchmarks
