@@ -16,22 +16,28 @@ constexpr int kTile = 512;  // pixels staged at once; all buffers together stay 
 template <class T>
 using Compute = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// Where the vectors of a tile are loaded from and stored to.
+template <class T, int kChannels>
+struct Planes {
+    T* plane[kChannels];
+    const T* packed;  // bytes of interleaved channels, which vectors can be loaded from; else null
+};
+
 // Pixels side by side in memory are used where they are. Others are brought into a buffer, one plane a channel, and
 // back.
 template <class T, int kChannels>
 struct Tile {
     T buffer[kChannels][kTile];
-    T* plane[kChannels];
-    const T* packed;  // bytes of interleaved channels, which vectors can be loaded from; else null
+    Planes<T, kChannels> planes;
     bool staged, interleaved;
 
     // A length that is no multiple of the vector's is staged as well, so that nothing beyond the run is touched.
     void place(Pixels pixels, int count) {
         interleaved = kChannels == 3 && pixels.channel == sizeof(T) && pixels.pixel == 3 * sizeof(T);
         staged = pixels.pixel != sizeof(T) || count % kLanes<Compute<T>> != 0;
-        packed = nullptr;
+        planes.packed = nullptr;
         for (int c = 0; c < kChannels; ++c) {
-            plane[c] = staged ? buffer[c] : reinterpret_cast<T*>(pixels.data + c * pixels.channel);
+            planes.plane[c] = staged ? buffer[c] : reinterpret_cast<T*>(pixels.data + c * pixels.channel);
         }
     }
 
@@ -39,7 +45,7 @@ struct Tile {
         place(pixels, count);
         if (!staged) return;
         if (sizeof(T) == 1 && interleaved && count % kLanes<Compute<T>> == 0) {
-            packed = reinterpret_cast<const T*>(pixels.data);
+            planes.packed = reinterpret_cast<const T*>(pixels.data);
             return;
         }
         copy<true>(pixels, count);
@@ -89,13 +95,11 @@ inline Pixels at(Pixels pixels, std::int64_t index) {
     return {pixels.data + index * pixels.pixel, pixels.channel, pixels.pixel};
 }
 
-using Bytes = Tile<std::uint8_t, kColors>;
-
-inline void load_bytes(const Bytes& tile, int i, Bits (&bytes)[kColors]) {
-    if (tile.packed) {
-        load_interleaved_bytes(tile.packed + kColors * i, bytes);
+inline void load_bytes(const Planes<std::uint8_t, kColors>& in, int i, Bits (&bytes)[kColors]) {
+    if (in.packed) {
+        load_interleaved_bytes(in.packed + kColors * i, bytes);
     } else {
-        for (int c = 0; c < kColors; ++c) bytes[c] = simd::load_bytes(tile.plane[c] + i);
+        for (int c = 0; c < kColors; ++c) bytes[c] = simd::load_bytes(in.plane[c] + i);
     }
 }
 
@@ -140,14 +144,14 @@ struct Kernel {
     };
 
     // What the matrix is applied to.
-    static void load_inputs(const Map& map, const Tile<T, kIn>& tile, int i, V (&x)[kIn]) {
+    static void load_inputs(const Map& map, const Planes<T, kIn>& in, int i, V (&x)[kIn]) {
         if constexpr (kBytes) {
             Bits bytes[kColors];
-            load_bytes(tile, i, bytes);
+            load_bytes(in, i, bytes);
             for (int c = 0; c < kIn; ++c) x[c] = gather(map.log2_byte, bytes[c]);
         } else {
             for (int c = 0; c < kIn; ++c) {
-                x[c] = load(tile.plane[c] + i);
+                x[c] = load(in.plane[c] + i);
                 if constexpr (kDeconvolution) x[c] = log2<C>(at_least<C>(x[c], C(color::kDarkest)));
             }
         }
@@ -163,11 +167,13 @@ struct Kernel {
             fast_logs(map, bytes, logs);
             for (int o = 0; o < kOut; ++o) white[o] = matrix.output(logs, o);
         }
-        Tile<T, kIn> in;
-        Tile<C, kOut> out;
+        Tile<T, kIn> input_tile;
+        Tile<C, kOut> output_tile;
         for_tiles(count, kLanes<C>, [&](std::int64_t start, int length) {
-            in.read(at(input, start), length);
-            out.place(at(output, start), length);
+            input_tile.read(at(input, start), length);
+            output_tile.place(at(output, start), length);
+            const auto in = input_tile.planes;  // copies, which stores cannot change
+            const auto out = output_tile.planes;
             for (int i = 0; i < length; i += kLanes<C>) {
                 V x[kIn];
                 if constexpr (kBytes) {
@@ -184,19 +190,22 @@ struct Kernel {
                     store(out.plane[o] + i, y);
                 }
             }
-            out.write(at(output, start), length);
+            output_tile.write(at(output, start), length);
         });
     }
 
     static void backward(const Map& map, std::int64_t count, Pixels grad_output, Pixels input, Pixels grad_input,
                          double* grad_matrix) {
         const Matrix matrix(map);
-        Tile<T, kIn> in, grad_in;
-        Tile<C, kOut> grad_out;
+        Tile<T, kIn> input_tile, grad_input_tile;
+        Tile<C, kOut> grad_output_tile;
         for_tiles(count, kLanes<C>, [&](std::int64_t start, int length) {
-            in.read(at(input, start), length);
-            grad_out.read(at(grad_output, start), length);
-            if (grad_input.data) grad_in.place(at(grad_input, start), length);
+            input_tile.read(at(input, start), length);
+            grad_output_tile.read(at(grad_output, start), length);
+            if (grad_input.data) grad_input_tile.place(at(grad_input, start), length);
+            const auto in = input_tile.planes;
+            const auto grad_out = grad_output_tile.planes;
+            const auto grad_in = grad_input_tile.planes;
             V grad_k[kIn][kOut] = {};
             for (int i = 0; i < length; i += kLanes<C>) {
                 V x[kIn], g[kOut];
@@ -230,7 +239,7 @@ struct Kernel {
                     }
                 }
             }
-            if (grad_input.data) grad_in.write(at(grad_input, start), length);
+            if (grad_input.data) grad_input_tile.write(at(grad_input, start), length);
             if (!grad_matrix) return;
             for (int c = 0; c < kIn; ++c) {
                 for (int o = 0; o < kOut; ++o) grad_matrix[c * kOut + o] += sum<C>(grad_k[c][o]);
