@@ -239,7 +239,7 @@ def _find(group: str, name: str) -> _Entry:
     near = difflib.get_close_matches(name, known, n=1)
     raise PluginError(
         f"no {kind} is called '{name}'"
-        + (f"; did you mean '{near[0]}'?" if near else "")
+        + (f"; did you mean '{near[0]}'?" if near else ".")
         + (f" There are {', '.join(known)}." if known else " None is installed; is pyemo itself?")
     )
 

@@ -37,6 +37,8 @@ def training_card(
         f"- Trainable parameters: {parameters:,}",
         f"- Training data: {data}, splits {', '.join(training.train_splits)} ({sizes['train']:,} images)",
         f"- Licence of the data, which binds users of these weights: {licence}",
+        *([f"- Training started from the weights of {training.start_from}"] if training.start_from else []),
+        *([f"- Distilled from {training.distillation.teacher}"] if training.distillation else []),
         f"- Weights of {kept}, {training.epochs} epochs at most, seed {training.seed}",
         f"- Made by pyemo {__version__} (PyTorch {torch.__version__}, Lightning {lightning.__version__}) with",
         "",

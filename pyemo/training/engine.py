@@ -10,6 +10,7 @@ from pathlib import Path
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pydantic import BaseModel
 
 from pyemo.config import ClassifierRecipe, dump_recipe, parse_recipe
 from pyemo.contracts import Manifest
@@ -66,6 +67,8 @@ def train(
         train_samples, training.batch_size, training.seed, lambda: trainer.global_step // len(train_batches)
     )
     module = FaceTraining(recipe, weights, _teacher(recipe), len(train_batches))
+    if training.start_from is not None:
+        _start_from(training.start_from, module)
     trainer = _trainer(recipe, run, device, [EpochLog(run / "metrics.csv"), *_callbacks(recipe, run)])
     last = run / LAST
     with warnings.catch_warnings():
@@ -108,7 +111,9 @@ def _claim(run: Path, recipe: ClassifierRecipe) -> None:
         temporary.write_text(dump_recipe(recipe), encoding="utf-8")
 
 
-def _difference(there: object, here: ClassifierRecipe) -> str:
+def _difference(there: BaseModel, here: ClassifierRecipe, *sections: str) -> str:
+    """The first three keys that differ, in all sections or in those given."""
+
     def flat(tree: object, prefix: str = "") -> dict[str, object]:
         if not isinstance(tree, dict):
             return {prefix: tree}
@@ -118,9 +123,18 @@ def _difference(there: object, here: ClassifierRecipe) -> str:
             for key, value in flat(part, f"{prefix}.{name}" if prefix else name).items()
         }
 
-    old, new = flat(there.model_dump()), flat(here.model_dump())  # type: ignore[attr-defined]
+    old, new = (flat(recipe.model_dump(include=set(sections) or None)) for recipe in (there, here))
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     return "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in changed[:3])
+
+
+def _start_from(name: str, module: FaceTraining) -> None:
+    start = load_model(name)
+    if start.recipe.model != module.recipe.model or start.recipe.labels != module.recipe.labels:
+        raise ModelError(
+            f"training.start_from: {name} differs from the recipe ({_difference(start.recipe, module.recipe, 'model', 'labels')})"
+        )
+    module.network.load_state_dict(start.model.state_dict())
 
 
 def _teacher(recipe: ClassifierRecipe) -> LoadedModel | None:

@@ -136,7 +136,7 @@ def _locate(model: str | os.PathLike[str]) -> Path:
     near = difflib.get_close_matches(name, known, n=1)
     raise ModelError(
         f"no model is called {name!r}, and no folder is there"
-        + (f"; did you mean '{near[0]}'?" if near else "")
+        + (f"; did you mean '{near[0]}'?" if near else ".")
         + f" Known by name: {', '.join(known)}."
     )
 

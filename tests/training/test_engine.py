@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from pyemo.contracts import Manifest
-from pyemo.errors import ConfigError, DataError
+from pyemo.errors import ConfigError, DataError, ModelError
 from pyemo.evaluation.classifier import evaluate_faces
 from pyemo.training import engine
 from pyemo.training.samples import select
@@ -106,6 +106,19 @@ def test_a_student_needs_a_teacher_of_the_same_labels_and_learns_from_it(tiny_re
     loaded = load_model(str(student))
     samples = select(bars, loaded.recipe, ["test"])
     assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy > 0.9
+
+
+def test_training_goes_on_from_a_model(tiny_recipe, bars, tmp_path) -> None:
+    first = train(tiny_recipe("training.epochs=12"), bars, tmp_path / "first")
+    still = "training.optimizer.learning_rate=1e-12"
+    second = train(tiny_recipe("training.epochs=1", f"training.start_from={first}", still), bars, tmp_path / "second")
+    loaded = load_model(str(second))
+    samples = select(bars, loaded.recipe, ["test"])
+    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy > 0.9
+    options = "model.modalities.face.backbone.options={widths: [8, 16], blocks: [0, 0]}"
+    other = tiny_recipe(f"training.start_from={first}", options)
+    with pytest.raises(ModelError, match=r"backbone\.options\.blocks: \[0, 1\] there, \[0, 0\] now"):
+        train(other, bars, tmp_path / "third")
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
