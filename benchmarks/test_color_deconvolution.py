@@ -17,7 +17,7 @@ from torch import Tensor
 from pyemo.ops import color_deconvolution
 from pyemo.ops.reference import DARKEST, unmixing_matrix
 
-Measure = Callable[..., None]
+Measure = Callable[[Callable[[], object], str, str, int, int], None]
 
 SHAPES = {"32 frames 224x224": (32, 224, 224), "1 frame 1080x1920": (1, 1080, 1920), "1 face 48x48": (1, 48, 48)}
 TABLE = (torch.arange(256, dtype=torch.float64) / 255).clamp(min=DARKEST).log().div(math.log(DARKEST)).float()
@@ -113,4 +113,4 @@ def test_backward(measure: Measure, layout: str, name: str) -> None:
     grad = torch.randn_like(result)
     moved = 2 * image.nbytes + grad.nbytes
     case = f"backward, 32 frames 224x224, float32 {layout} <- hematoxylin"
-    measure(lambda: torch.autograd.grad(result, image, grad, retain_graph=True), case, name, moved)
+    measure(lambda: torch.autograd.grad(result, image, grad, retain_graph=True), case, name, moved, 50)

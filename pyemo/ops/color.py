@@ -123,6 +123,9 @@ class _Operator:
 
     Both multiply channels by a matrix, given as a tensor or, where that is None, as constants row by row. They differ in their
     kernels and references, and in the shape of the matrix.
+
+    Each is defined twice: ``NAME`` has gradients, which take a second passage through Python even where none is wanted;
+    ``NAME_without_grad`` spares that.
     """
 
     def __init__(self, name: str, matrix_shape: tuple[int, int], forward: Forward, backward: Backward) -> None:
@@ -131,7 +134,15 @@ class _Operator:
         self.reference_forward = forward
         self.reference_backward = backward
 
-        library.define(f"{name}(Tensor image, Tensor? matrix, float[] constants, int channel_dim, bool clip) -> Tensor")
+        for operator in (name, f"{name}_without_grad"):
+            library.define(
+                f"{operator}(Tensor image, Tensor? matrix, float[] constants, int channel_dim, bool clip) -> Tensor"
+            )
+            # Every backend runs the reference but those that have a kernel.
+            library.impl(operator, self.run_reference, "CompositeExplicitAutograd")
+            if native is not None:
+                library.impl(operator, self.run_native, "CPU")
+            torch.library.register_fake(f"pyemo::{operator}", self.fake, lib=library)
         library.define(
             f"{name}_backward(Tensor grad, Tensor image, Tensor? matrix, float[] constants, int channel_dim, bool clip,"
             " bool wants_image, bool wants_matrix) -> (Tensor, Tensor)"
@@ -139,15 +150,12 @@ class _Operator:
         self.forward_op = getattr(torch.ops.pyemo, name).default
         self.backward_op = getattr(torch.ops.pyemo, f"{name}_backward").default
 
-        # Every backend runs the reference but those that have a kernel.
-        library.impl(name, self.run_reference, "CompositeExplicitAutograd")
+        self.forward_op_without_grad = getattr(torch.ops.pyemo, f"{name}_without_grad").default
         library.impl(f"{name}_backward", self.run_reference_backward, "CompositeExplicitAutograd")
         if native is not None:
             self.native_forward = getattr(native, name)
             self.native_backward = getattr(native, f"{name}_backward")
-            library.impl(name, self.run_native, "CPU")
             library.impl(f"{name}_backward", self.run_native_backward, "CPU")
-        torch.library.register_fake(f"pyemo::{name}", self.fake, lib=library)
         torch.library.register_fake(f"pyemo::{name}_backward", self.fake_backward, lib=library)
         torch.library.register_autograd(
             f"pyemo::{name}", self.differentiate, setup_context=self.save_for_backward, lib=library
@@ -157,11 +165,13 @@ class _Operator:
         if isinstance(image, Tensor):
             if matrix is not None:
                 matrix = matrix.to(image.device)
-            return self.forward_op(image, matrix, constants, dim, clip)
+            wants_grad = image.requires_grad or (matrix is not None and matrix.requires_grad)
+            op = self.forward_op if wants_grad and torch.is_grad_enabled() else self.forward_op_without_grad
+            return op(image, matrix, constants, dim, clip)
         if matrix is not None:
             matrix = matrix.detach().cpu()
         if native is None:
-            return self.forward_op(torch.from_numpy(np.array(image)), matrix, constants, dim, clip).numpy()
+            return self.forward_op_without_grad(torch.from_numpy(np.array(image)), matrix, constants, dim, clip).numpy()
         image = viewable(image)
         shape = list(image.shape)
         shape[dim] = self.output_channels(matrix, constants)

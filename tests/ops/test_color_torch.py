@@ -114,6 +114,8 @@ def operator_samples() -> list[tuple[str, tuple[object, ...]]]:
     image = torch.rand(2, 3, 6, 5)
     return [
         ("color_deconvolution", (torch.randint(256, (3, 6, 5), dtype=torch.uint8), None, constants, 0, True)),
+        ("color_deconvolution_without_grad", (torch.rand(3, 6, 5, dtype=torch.float64), None, constants, 0, True)),
+        ("color_reconvolution_without_grad", (torch.rand(4, 2, 5), mixing, [], 1, True)),
         ("color_deconvolution", (image.requires_grad_(), None, constants, 1, True)),
         ("color_deconvolution", (image.detach().permute(0, 2, 3, 1), unmixing.clone().requires_grad_(), [], 3, False)),
         (
