@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from pyemo.config import parse_recipe
 from pyemo.contracts import CropFrame, Face, FusionOutput
 from pyemo.data.labels import BASIC_EMOTIONS
-from pyemo.weights.store import LoadedModel
+from pyemo.weights import LoadedModel
 
 LEVELS = {emotion: 60 + 30 * position for position, emotion in enumerate(BASIC_EMOTIONS)}
 WIDTH, HEIGHT, SIDE, RATE = 192, 96, 48, 25

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pyemo.evaluation.classifier import evaluate_faces
     from pyemo.evaluation.duplicates import unseen
     from pyemo.training.samples import select
-    from pyemo.weights.store import load_model
+    from pyemo.weights import load_model
 
     loaded = load_model(arguments.model)
     if "face" not in loaded.recipe.model.modalities:

@@ -7,7 +7,7 @@ import torch
 
 from pyemo.data.faces import to_input
 from pyemo.errors import ConfigError, ModelError
-from pyemo.weights.store import LoadedModel
+from pyemo.weights import LoadedModel
 
 
 class FaceClassifier:

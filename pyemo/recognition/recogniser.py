@@ -20,7 +20,8 @@ from pyemo.recognition.classifier import FaceClassifier
 from pyemo.recognition.pipeline import Analysis, Pipeline
 from pyemo.recognition.result import Kind, Result
 from pyemo.recognition.stopwatch import Stopwatch
-from pyemo.weights.store import WEIGHTS, LoadedModel, load_model
+from pyemo.weights import LoadedModel, load_model
+from pyemo.weights.store import WEIGHTS
 
 DEFAULT_THRESHOLD = 0.2
 """The paper's optimum for seven labels on two of its three collections (0.05 on the third)."""

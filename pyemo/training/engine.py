@@ -24,7 +24,7 @@ from pyemo.training.losses import class_weights
 from pyemo.training.memory import keep_freed_memory
 from pyemo.training.module import FaceTraining
 from pyemo.training.samples import FaceSamples, ordered_batches, select, shuffled_batches
-from pyemo.weights.store import LoadedModel, load_model, save_model
+from pyemo.weights import LoadedModel, load_model, save_model
 
 LAST = "checkpoints/last.ckpt"
 

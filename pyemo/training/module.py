@@ -15,7 +15,7 @@ from pyemo.data.faces import to_input
 from pyemo.model import EmotionModel, build_model
 from pyemo.training.augmentation import FaceAugmentation
 from pyemo.training.losses import cross_entropy, distillation
-from pyemo.weights.store import LoadedModel
+from pyemo.weights import LoadedModel
 
 Batch = tuple[Tensor, Tensor]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from pyemo.weights.store import DEFAULT_FACE_MODEL, LoadedModel, load_model, model_names, save_model
+from pyemo.weights.names import DEFAULT_FACE_MODEL, load_model, model_names
+from pyemo.weights.store import LoadedModel, save_model
 
 __all__ = ["DEFAULT_FACE_MODEL", "LoadedModel", "load_model", "model_names", "save_model"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shutil
 import tempfile
@@ -16,18 +15,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from pyemo import __version__, assets
+from pyemo import __version__
 from pyemo.config import ClassifierRecipe, dump_recipe, parse_recipe
 from pyemo.errors import ModelError
 from pyemo.model import EmotionModel, build_model
 
-DEFAULT_FACE_MODEL = "compact-resnet"
-"""What the name ``default`` stands for."""
-
 CONFIG, WEIGHTS, CARD = "config.yaml", "model.safetensors", "card.md"
 FORMAT_VERSION = "1"
-_HUB = "hf-hub:"
-_PACKAGED = Path(__file__).parent
+PACKAGED = Path(__file__).parent
+"""Holds the models that come with pyemo."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ def save_model(
     Args:
         folder: where to; its parents are made.
         model: the weights.
-        recipe: what :func:`load_model` builds the model from again.
+        recipe: what :func:`read_model` builds the model from again.
         card: Markdown: data, licence, split, measured figures, command.
         storage: number format of floating-point weights in the file.
 
@@ -81,20 +77,14 @@ def save_model(
     return folder
 
 
-def load_model(model: str | os.PathLike[str] = "default") -> LoadedModel:
+def read_model(folder: Path) -> LoadedModel:
     """Build a model from its folder and fill in its weights.
 
-    Args:
-        model: ``default``; the name of a model of the package or of an imported one (``pyemo assets``); a folder; or
-            ``hf-hub:organisation/name``, with ``@revision`` if wanted. A name wins over a folder of that name: write ``./name`` for it.
-
     Raises:
-        ModelError: no such model, an incomplete folder, an unreadable file, or weights that do not fit the configuration exactly.
-        AssetError: the name is that of a weight file which has not been imported.
+        ModelError: an incomplete folder, an unreadable file, or weights that do not fit the configuration exactly.
         ConfigError: ``config.yaml`` is not a valid recipe.
         PluginError: a plug-in that the model needs is missing or broken.
     """
-    folder = _locate(model)
     for name in (CONFIG, WEIGHTS):
         if not (folder / name).is_file():
             raise ModelError(f"{folder} is not a complete model folder: {name} is missing")
@@ -106,60 +96,14 @@ def load_model(model: str | os.PathLike[str] = "default") -> LoadedModel:
     return LoadedModel(built.eval(), recipe, folder)
 
 
-def model_names() -> list[str]:
-    """Models that :func:`load_model` finds by name without fetching anything, ``default`` aside."""
-    return sorted({*packaged_names(), *_folders(assets.models_home())})
-
-
 def packaged_names() -> list[str]:
     """Models that are part of the package."""
-    return sorted(_folders(_PACKAGED))
+    return sorted(model_folders(PACKAGED))
 
 
-def _locate(model: str | os.PathLike[str]) -> Path:
-    name = os.fspath(model)
-    if name.startswith(_HUB):
-        return _fetch(name)
-    if isinstance(model, str) and not {os.sep, os.altsep or os.sep} & set(name):
-        plain = DEFAULT_FACE_MODEL if name == "default" else name
-        for home in (_PACKAGED, assets.models_home()):
-            if plain in _folders(home):
-                return home / plain
-        if plain in assets.ASSETS and assets.ASSETS[plain].is_model:
-            from pyemo.weights.keras import import_mini_xception
-
-            return import_mini_xception(assets.path(plain), plain)
-    folder = Path(model)
-    if folder.is_dir():
-        return folder
-    known = ["default", *model_names()]
-    near = difflib.get_close_matches(name, known, n=1)
-    raise ModelError(
-        f"no model is called {name!r}, and no folder is there"
-        + (f"; did you mean '{near[0]}'?" if near else ".")
-        + f" Known by name: {', '.join(known)}."
-    )
-
-
-def _folders(home: Path) -> list[str]:
+def model_folders(home: Path) -> list[str]:
+    """Names of the model folders in ``home``."""
     return [entry.parent.name for entry in home.glob(f"*/{CONFIG}") if not entry.parent.name.startswith(".")]
-
-
-def _fetch(name: str) -> Path:
-    import huggingface_hub
-
-    repository, _, revision = name.removeprefix(_HUB).partition("@")
-    try:
-        return Path(
-            huggingface_hub.snapshot_download(
-                repository, revision=revision or None, allow_patterns=[CONFIG, WEIGHTS, CARD]
-            )
-        )
-    except Exception as error:  # its own errors, those of its HTTP client and of the file system
-        raise ModelError(
-            f"cannot fetch {name}: {type(error).__name__}: {error} "
-            "(without a network, copy the model folder to this machine and give its path)"
-        ) from error
 
 
 def _stored(name: str, tensor: Tensor, storage: str) -> Tensor:

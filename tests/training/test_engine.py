@@ -14,7 +14,7 @@ from pyemo.errors import ConfigError, DataError, ModelError
 from pyemo.evaluation.classifier import evaluate_faces
 from pyemo.training import engine
 from pyemo.training.samples import select
-from pyemo.weights.store import load_model
+from pyemo.weights import load_model
 
 
 def train(recipe, manifest: Manifest, run: Path) -> Path:
