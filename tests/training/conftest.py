@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from pyemo.config import ClassifierRecipe, load_recipe
 from pyemo.contracts import Manifest
@@ -20,6 +21,15 @@ TINY = [
     "training.precision='32'",
     "training.ema_decay=0.9",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """For networks this small, threads that wait for one another cost more than they give."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
