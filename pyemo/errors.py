@@ -33,3 +33,7 @@ class AssetError(PyemoError):
 
 class ModelError(PyemoError):
     """A model folder is incomplete, or its weights do not fit its configuration."""
+
+
+class TrainingError(PyemoError):
+    """A training run cannot go on, for instance because its loss is not finite."""

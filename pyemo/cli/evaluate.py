@@ -33,15 +33,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from pyemo.data.sources import read_data
-    from pyemo.errors import ModelError
     from pyemo.evaluation.classifier import evaluate_faces
     from pyemo.evaluation.duplicates import unseen
     from pyemo.training.samples import select
     from pyemo.weights import load_model
 
     loaded = load_model(arguments.model)
-    if "face" not in loaded.recipe.model.modalities:
-        raise ModelError(f"{arguments.model}: no face model")
     name, manifest = read_data(arguments.data)
     for problem in manifest.problems:
         print(f"pyemo: warning: {problem}", file=sys.stderr)

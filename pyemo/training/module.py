@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pyemo.config import ClassifierRecipe, OptimizerConfig, ScheduleConfig
 from pyemo.data.faces import to_input
+from pyemo.errors import TrainingError
 from pyemo.model import EmotionModel, build_model
 from pyemo.training.augmentation import FaceAugmentation
 from pyemo.training.losses import cross_entropy, distillation
@@ -62,7 +63,7 @@ class FaceTraining(lightning.LightningModule):
             softened = distillation(logits, self._teacher_logits(images), training.distillation.temperature)
             loss = torch.lerp(loss, softened, training.distillation.weight)
         if not torch.isfinite(loss):
-            raise FloatingPointError(
+            raise TrainingError(
                 f"the training loss is {loss.item()} in epoch {self.current_epoch}; lower optimizer.learning_rate"
             )
         self._log("train", len(targets), loss=loss, accuracy=(logits.argmax(1) == targets).float().mean())

@@ -16,8 +16,11 @@ OFF = {
 }  # fmt: skip
 
 
+SEED = 3  # its first number is far from the middle, so that the first factor drawn is a large one
+
+
 def augment(images: torch.Tensor, **changes: object) -> torch.Tensor:
-    return FaceAugmentation(AugmentationConfig(**{**OFF, **changes}))(images, torch.Generator().manual_seed(0))
+    return FaceAugmentation(AugmentationConfig(**{**OFF, **changes}))(images, torch.Generator().manual_seed(SEED))
 
 
 def smooth(count: int = 4, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -51,14 +54,16 @@ def test_mirror() -> None:
 def test_rotation_keeps_right_angles(shape: tuple[int, int]) -> None:
     """Against scipy, with the angle that the generator gave."""
     images = smooth(1, *shape)
-    seed = torch.Generator().manual_seed(0)
+    seed = torch.Generator().manual_seed(SEED)
     angle = float((2 * torch.rand(1, generator=seed) - 1) * 30 * math.pi / 180)
+    assert abs(angle) > 0.2
     rotated = augment(images, rotation=30.0)[0, 0].numpy()
     matrix = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     centre = (np.array(shape) - 1) / 2
     expected = affine_transform(images[0, 0].numpy(), matrix, centre - matrix @ centre, order=1, mode="nearest")
     mirrored = affine_transform(images[0, 0].numpy(), matrix.T, centre - matrix.T @ centre, order=1, mode="nearest")
     assert min(np.abs(rotated - expected).max(), np.abs(rotated - mirrored).max()) < 2.0
+    assert np.abs(rotated - images[0, 0].numpy()).max() > 20
 
 
 @pytest.mark.parametrize(("scale", "grows"), [([1.3, 1.3], True), ([0.7, 0.7], False)])
@@ -81,6 +86,7 @@ def test_blur_is_gaussian() -> None:
         for sigma in np.linspace(0.01, 1.5, 300)
     ]
     assert min(errors) < 0.5
+    assert float((blurred - images).abs().max()) > 5
 
 
 def test_contrast_is_about_128_and_clipped() -> None:

@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from pyemo.contracts import Manifest
-from pyemo.errors import ConfigError, DataError, ModelError
+from pyemo.errors import ConfigError, DataError, ModelError, TrainingError
 from pyemo.evaluation.classifier import evaluate_faces
 from pyemo.training import engine
 from pyemo.training.samples import select
@@ -148,5 +148,5 @@ def test_a_split_or_label_that_is_not_there_is_named(tiny_recipe, bars, run_fold
 
 
 def test_a_loss_that_is_not_finite_is_an_error(tiny_recipe, bars, run_folder) -> None:
-    with pytest.raises(FloatingPointError, match="learning_rate"):
+    with pytest.raises(TrainingError, match="learning_rate"):
         train(tiny_recipe("training.optimizer={name: sgd, learning_rate: 1e30}"), bars, run_folder)
