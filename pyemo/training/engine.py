@@ -75,15 +75,19 @@ def train(
         # Samples are in memory: loader processes would only copy them.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*Checkpoint directory.*exists and is not empty.*")
-        trainer.fit(
-            module,
-            train_batches,
-            ordered_batches(validation_samples, 256) if validation_samples else None,
-            ckpt_path=last if last.is_file() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                module,
+                train_batches,
+                ordered_batches(validation_samples, 256) if validation_samples else None,
+                ckpt_path=last if last.is_file() else None,
+                weights_only=True,
+            )
+        except SystemExit:
+            if not trainer.interrupted:
+                raise
+            # Lightning ends the process on Ctrl-C; what to say and which status to end with is the caller's business.
+            raise KeyboardInterrupt from None
 
     _load_kept_weights(module, run, training.keep)
     evaluation = _evaluate(module, recipe, run, validation_samples) if validation_samples else None
