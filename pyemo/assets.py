@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import http.client
 import os
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from pyemo.errors import AssetError
+from pyemo.errors import AssetError, did_you_mean
 from pyemo.files import written_whole
 
 
@@ -89,11 +88,8 @@ def find(name: str) -> Asset:
         AssetError: there is none.
     """
     if name not in ASSETS:
-        near = difflib.get_close_matches(name, ASSETS, n=1)
         raise AssetError(
-            f"no asset is called {name!r}"
-            + (f"; did you mean '{near[0]}'?" if near else "")
-            + f" There are {', '.join(ASSETS)}."
+            f"no asset is called {name!r}" + did_you_mean(name, ASSETS, ".") + f" There are {', '.join(ASSETS)}."
         )
     return ASSETS[name]
 

@@ -6,7 +6,6 @@ nothing is converted silently. ``key=value`` overrides are parsed as YAML and ch
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from pyemo.errors import ConfigError
+from pyemo.errors import ConfigError, did_you_mean
 
 
 class Section(BaseModel):
@@ -268,7 +267,7 @@ def _read(recipe: str | os.PathLike[str]) -> tuple[str, str]:
     packaged = files("pyemo.recipes") / f"{recipe}.yaml"
     if not packaged.is_file():
         raise ConfigError(
-            f"no recipe is called {os.fspath(recipe)!r}; there are {', '.join(recipe_names())}{_suggest(os.fspath(recipe), recipe_names())} "
+            f"no recipe is called {os.fspath(recipe)!r}; there are {', '.join(recipe_names())}{did_you_mean(os.fspath(recipe), recipe_names())} "
             "(or give a file that ends in .yaml)"
         )
     return packaged.read_text(encoding="utf-8"), f"recipe {os.fspath(recipe)}"
@@ -302,7 +301,9 @@ def _explain(error: ValidationError, tree: dict[str, Any], origin: str) -> str:
         key = ".".join(str(part) for part in location)
         if item["type"] == "extra_forbidden":
             known = _known_keys(tree.get("system"), location[:-1])
-            lines.append(f"unknown key '{key}'{_suggest(str(location[-1]), known)} (known here: {', '.join(known)})")
+            lines.append(
+                f"unknown key '{key}'{did_you_mean(str(location[-1]), known)} (known here: {', '.join(known)})"
+            )
         elif item["type"] == "missing":
             lines.append(f"key '{key}' is missing")
         elif item["type"].startswith("union_tag"):
@@ -331,8 +332,3 @@ def _known_keys(system: Any, location: list[Any]) -> list[str]:
 
 def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
-
-
-def _suggest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""

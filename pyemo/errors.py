@@ -6,6 +6,9 @@ dtype and says what was expected.
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class PyemoError(Exception):
     """Base class: something the user can mend."""
@@ -37,3 +40,9 @@ class ModelError(PyemoError):
 
 class TrainingError(PyemoError):
     """A training run cannot go on, for instance because its loss is not finite."""
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """``"; did you mean 'NAME'?"`` for a message about an unknown ``word``, or ``otherwise`` where no known name is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{near[0]}'?" if near else otherwise

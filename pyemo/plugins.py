@@ -7,7 +7,6 @@ plug-in names or ``distribution:name``; set but empty it admits none. Those that
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
@@ -19,7 +18,7 @@ from importlib import metadata
 from typing import Any, Literal
 
 from pyemo import contracts
-from pyemo.errors import PluginError, PyemoError
+from pyemo.errors import PluginError, PyemoError, did_you_mean
 
 GROUPS: Mapping[str, type] = {
     "backbones": contracts.Backbone,
@@ -236,10 +235,9 @@ def _find(group: str, name: str) -> _Entry:
     if matching:
         raise PluginError(f"{matching[0]} is kept out by {ENVIRONMENT_VARIABLE}={os.environ[ENVIRONMENT_VARIABLE]!r}")
     known = names(group)
-    near = difflib.get_close_matches(name, known, n=1)
     raise PluginError(
         f"no {kind} is called '{name}'"
-        + (f"; did you mean '{near[0]}'?" if near else ".")
+        + did_you_mean(name, known, ".")
         + (f" There are {', '.join(known)}." if known else " None is installed; is pyemo itself?")
     )
 
@@ -283,10 +281,9 @@ def _check_options(entry: _Entry, factory: Callable[..., Any], options: Mapping[
         accepted = [parameter for parameter in named if parameter not in supplied]
         for option in options:
             if option not in named:
-                near = difflib.get_close_matches(option, accepted, n=1)
                 raise PluginError(
                     f"{entry} has no option '{option}'"
-                    + (f"; did you mean '{near[0]}'?" if near else "")
+                    + did_you_mean(option, accepted)
                     + f" (its options: {', '.join(accepted) or 'none'})"
                 )
     try:

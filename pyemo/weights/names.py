@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
 from pyemo import assets
-from pyemo.errors import ModelError
+from pyemo.errors import ModelError, did_you_mean
 from pyemo.weights.store import CARD, CONFIG, PACKAGED, WEIGHTS, LoadedModel, model_folders, packaged_names, read_model
 
 DEFAULT_FACE_MODEL = "compact-resnet"
@@ -54,10 +53,9 @@ def _locate(model: str | os.PathLike[str]) -> Path:
     if folder.is_dir():
         return folder
     known = ["default", *model_names()]
-    near = difflib.get_close_matches(name, known, n=1)
     raise ModelError(
         f"no model is called {name!r}, and no folder is there"
-        + (f"; did you mean '{near[0]}'?" if near else ".")
+        + did_you_mean(name, known, ".")
         + f" Known by name: {', '.join(known)}."
     )
 
