@@ -12,7 +12,8 @@ class CompactResNet(nn.Module):
     """Stages of 3x3 convolutions with identity shortcuts (He et al. 2016), without bottlenecks or projections.
 
     Each stage halves the map by 2x2 max-pooling (not the first), widens it by one convolution and refines it by ``blocks`` residual
-    blocks of two convolutions. Every convolution is plain and 3x3: the form that CPUs and GPUs run closest to their peak.
+    blocks of two convolutions. Every convolution is plain and 3x3: the form that CPUs and GPUs run closest to their peak. A block begins
+    near the identity (the scale of its last normalisation is small), so that one added to a trained network does not upset it.
 
     Args:
         in_channels: channels of a face.
@@ -26,17 +27,16 @@ class CompactResNet(nn.Module):
     modality = "face"
 
     def __init__(
-        self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (0, 1, 2, 1)
+        self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (1, 1, 2, 1)
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
             raise ValueError(f"widths and blocks must have one entry a stage, got {list(widths)} and {list(blocks)}")
         stages: list[nn.Module] = []
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
-            if stage > 0:
-                stages.append(nn.MaxPool2d(2))
-            stages.append(_convolution(in_channels, width))
-            stages.extend(_Residual(width) for _ in range(count))
+            parts: list[nn.Module] = [] if stage == 0 else [nn.MaxPool2d(2)]
+            parts += [_convolution(in_channels, width), nn.Sequential(*(_Residual(width) for _ in range(count)))]
+            stages.append(nn.Sequential(*parts))
             in_channels = width
         self.stages = nn.Sequential(*stages)
         self.feature_dim = in_channels
@@ -61,6 +61,7 @@ class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.branch = nn.Sequential(_convolution(channels, channels), _convolution(channels, channels))
+        nn.init.constant_(self.branch[1][1].weight, 0.1)  # 0 would stay 0: its ReLU has no slope there
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)

@@ -28,6 +28,8 @@ from pyemo.weights import LoadedModel, load_model, save_model
 
 LAST = "checkpoints/last.ckpt"
 
+_log = logging.getLogger(__name__)
+
 
 def train(
     recipe: ClassifierRecipe, manifest: Manifest, run: Path, *, data: str, command: str, device: str = "auto"
@@ -133,12 +135,26 @@ def _difference(there: BaseModel, here: ClassifierRecipe, *sections: str) -> str
 
 
 def _start_from(name: str, module: FaceTraining) -> None:
+    """Take over what fits by name and shape, so that another head or added blocks begin fresh."""
     start = load_model(name)
-    if start.recipe.model != module.recipe.model or start.recipe.labels != module.recipe.labels:
+    if start.recipe.labels != module.recipe.labels:
         raise ModelError(
-            f"training.start_from: {name} differs from the recipe ({_difference(start.recipe, module.recipe, 'model', 'labels')})"
+            f"training.start_from: {name} differs from the recipe ({_difference(start.recipe, module.recipe, 'labels')})"
         )
-    module.network.load_state_dict(start.model.state_dict())
+    fresh = module.network.state_dict()
+    fitting = {
+        key: value for key, value in start.model.state_dict().items() if key in fresh and value.shape == fresh[key].shape
+    }
+    parameters = {key for key, _ in module.network.named_parameters()}
+    if not parameters & fitting.keys():
+        raise ModelError(
+            f"training.start_from: no weight of {name} fits the recipe by name and shape "
+            f"({_difference(start.recipe, module.recipe, 'model')})"
+        )
+    module.network.load_state_dict(fitting, strict=False)
+    missing = sorted(parameters - fitting.keys())
+    if missing:
+        _log.warning("training.start_from: not in %s, so they start at random: %s", name, ", ".join(missing))
 
 
 def _teacher(recipe: ClassifierRecipe) -> LoadedModel | None:
