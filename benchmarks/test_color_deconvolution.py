@@ -15,7 +15,7 @@ from skimage import color as skcolor
 from torch import Tensor
 
 from pyemo.ops import color_deconvolution
-from pyemo.ops.reference import DARKEST, unmixing_matrix
+from pyemo.ops.reference.color import DARKEST, unmixing_matrix
 
 Measure = Callable[[Callable[[], object], str, str, int, int], None]
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyemo.ops import reference
 from pyemo.ops.native import array_view, library, native, tensor_view, viewable, warn_of_fallback
+from pyemo.ops.reference import color as reference
 from pyemo.ops.stains import Select
 
 Array = TypeVar("Array", Tensor, np.ndarray)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyemo.ops import color_deconvolution, color_reconvolution, reference
+from pyemo.ops import color_deconvolution, color_reconvolution
 from pyemo.ops.native import native, tensor_view
+from pyemo.ops.reference import color as reference
 
 IMAGE = torch.zeros(2, 3, 4, 5, dtype=torch.uint8)
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from pyemo.ops import color_deconvolution, color_reconvolution, reference
+from pyemo.ops import color_deconvolution, color_reconvolution
+from pyemo.ops.reference import color as reference
 from pyemo.ops.stains import STAIN_SETS
 
 CHECKS = [(color_deconvolution, reference.color_deconvolution), (color_reconvolution, reference.color_reconvolution)]

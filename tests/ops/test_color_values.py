@@ -9,7 +9,8 @@ import pytest
 import torch
 from skimage import color as skcolor
 
-from pyemo.ops import color_deconvolution, color_reconvolution, reference
+from pyemo.ops import color_deconvolution, color_reconvolution
+from pyemo.ops.reference import color as reference
 from pyemo.ops.stains import STAIN_SETS
 
 EXTREMES = np.array(list(itertools.product([0, 1, 2, 127, 254, 255], repeat=3)), dtype=np.uint8)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from pyemo.ops import color_deconvolution, reference
+from pyemo.ops import color_deconvolution
 from pyemo.ops.native import native
+from pyemo.ops.reference import color as reference
 
 needs_native = pytest.mark.skipif(native is None, reason="pyemo was built without its native module")
 
@@ -100,7 +101,8 @@ def test_without_the_native_module_the_reference_runs_and_says_so_once() -> None
 import sys, warnings
 sys.modules["pyemo._native"] = None
 import torch
-from pyemo.ops import color_deconvolution, color_reconvolution, reference
+from pyemo.ops import color_deconvolution, color_reconvolution
+from pyemo.ops.reference import color as reference
 image = torch.rand(2, 3, 9, 8, dtype=torch.float64).contiguous(memory_format=torch.channels_last).requires_grad_()
 matrix = torch.tensor([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]], dtype=torch.float64, requires_grad=True)
 with warnings.catch_warnings(record=True) as caught:
