@@ -7,5 +7,6 @@ autocast, and has gradients of first and second order. :mod:`pyemo.ops.reference
 from __future__ import annotations
 
 from pyemo.ops.color import color_deconvolution, color_reconvolution
+from pyemo.ops.windows import window_attention
 
-__all__ = ["color_deconvolution", "color_reconvolution"]
+__all__ = ["color_deconvolution", "color_reconvolution", "window_attention"]

@@ -1,0 +1,403 @@
+"""Attention within the windows of a feature map, as in Swin Transformers, fused into one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyemo.ops.native import View, library, native, tensor_view, viewable, warn_of_fallback
+from pyemo.ops.reference import windows as reference
+
+Array = TypeVar("Array", Tensor, np.ndarray)
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_DTYPE_NAMES = "float32, bfloat16, float16 or float64"
+
+
+def window_attention(
+    qkv: Array,
+    bias: Array | None = None,
+    *,
+    num_heads: int,
+    window_size: int | Sequence[int],
+    shift_size: int | Sequence[int] = 0,
+    scale: float | None = None,
+    logit_scale: Array | None = None,
+    mask: Array | None = None,
+) -> Array:
+    """Multi-head attention within the windows of a map: W-MSA and SW-MSA of Swin Transformer (Liu et al. 2021) and SwinV2 (2022).
+
+    In one pass: cyclic shift by ``-shift_size``, partition into windows of N tokens, ``softmax(scale * q @ k.T + bias + masks) @ v``,
+    merge of the windows, shift back. With a shift, the logits of tokens from opposite borders of the map, which the shift has put into
+    one window, are lowered by 100, as in timm, torchvision and the authors' code.
+
+    Args:
+        qkv: (B, H, W, 3 * C), a channels-last map of queries, keys and values, channels ordered (q|k|v, head, head_dim): what timm's and
+            torchvision's ``qkv`` linear layer gives. float32, bfloat16, float16 or float64, any strides (the channels are copied
+            together if they are apart). NumPy arrays are accepted too, and then returned.
+        bias: (num_heads, N, N), added to the logits; relative position bias.
+        num_heads: C is a multiple of it.
+        window_size: height and width of a window, one for both or (height, width). They divide H and W.
+        shift_size: of the windows, one or (height, width); from 0 up to the window's size less one.
+        scale: of the products of queries and keys, ``head_dim ** -0.5`` by default.
+        logit_scale: (num_heads,): makes it cosine attention as in SwinV2. Queries and keys are divided by their norms and their products
+            multiplied by it; it is the factor itself, after any clamp and exponential. Excludes ``scale``.
+        mask: (windows, N, N), added to the logits of all heads and images; windows are counted row by row within the shifted map.
+
+    Returns:
+        (B, H, W, C), channels ordered (head, head_dim), contiguous, of qkv's dtype. All is computed in float32 (float64 for float64),
+        whatever autocast says, which leaves qkv's dtype as it is: under autocast, linear layers give bfloat16 already. ``bias``,
+        ``logit_scale`` and ``mask`` may have other floating dtypes. Gradients flow to qkv, bias and logit_scale; nothing but these
+        inputs is kept for the backward pass. Results do not depend on the number of threads.
+
+    Raises:
+        TypeError: an argument is neither tensor nor array or has a dtype that is not floating.
+        ValueError: shapes do not fit, ``scale`` beside ``logit_scale``, or a mask that requires grad.
+
+    >>> qkv = torch.randn(8, 56, 56, 3 * 96)
+    >>> bias = torch.randn(3, 49, 49)
+    >>> window_attention(qkv, bias, num_heads=3, window_size=7, shift_size=3).shape
+    torch.Size([8, 56, 56, 96])
+    """
+    if isinstance(qkv, np.ndarray):
+        return window_attention(
+            _from_numpy(qkv),
+            None if bias is None else _from_numpy(bias),
+            num_heads=num_heads,
+            window_size=window_size,
+            shift_size=shift_size,
+            scale=scale,
+            logit_scale=None if logit_scale is None else _from_numpy(logit_scale),
+            mask=None if mask is None else _from_numpy(mask),
+        ).numpy()
+    window, shift = _pair("window_size", window_size), _pair("shift_size", shift_size)
+    _check(qkv, num_heads, window, shift)
+    tokens = window[0] * window[1]
+    wants_grad = qkv.requires_grad
+    if bias is not None:
+        _check_addend("bias", bias, (num_heads, tokens, tokens), "(num_heads, N, N)")
+        wants_grad = wants_grad or bias.requires_grad
+    if logit_scale is not None:
+        _check_addend("logit_scale", logit_scale, (num_heads,), "(num_heads,)")
+        wants_grad = wants_grad or logit_scale.requires_grad
+        if scale is not None:
+            raise ValueError(
+                f"scale is for attention without logit_scale: give one of them, got scale={scale} beside it"
+            )
+    if mask is not None:
+        windows = (qkv.shape[1] // window[0]) * (qkv.shape[2] // window[1])
+        _check_addend("mask", mask, (windows, tokens, tokens), "(windows, N, N)")
+        if mask.requires_grad and torch.is_grad_enabled():
+            raise ValueError(
+                "mask has no gradient: detach it, or make it a part of bias if it is the same for all windows"
+            )
+    if scale is None:
+        scale = reference.default_scale(qkv, num_heads, logit_scale)
+    op = _forward if wants_grad and torch.is_grad_enabled() else _forward_without_grad
+    return op(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
+
+
+def _from_numpy(array: Any) -> Tensor:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"with qkv a numpy.ndarray, the other arrays must be such too, got {type(array).__name__}")
+    array = viewable(array)
+    if not array.flags.writeable or min(array.strides, default=0) < 0:  # torch.from_numpy warns, or fails
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
+def _pair(name: str, value: int | Sequence[int]) -> list[int]:
+    if isinstance(value, int):
+        return [value, value]
+    if len(value) != 2:
+        raise ValueError(f"{name} must be an int or (height, width), got {value}")
+    return list(value)
+
+
+def _check(qkv: Tensor, num_heads: int, window: list[int], shift: list[int]) -> None:
+    if not isinstance(qkv, Tensor):
+        raise TypeError(f"qkv must be a torch.Tensor or a numpy.ndarray, got {type(qkv).__name__}")
+    if qkv.dtype not in _DTYPES:
+        raise TypeError(f"qkv must be of dtype {_DTYPE_NAMES}, got {qkv.dtype} of shape {tuple(qkv.shape)}")
+    if qkv.ndim != 4:
+        raise ValueError(f"qkv must have the shape (B, H, W, 3 * C), got {tuple(qkv.shape)}")
+    _, height, width, channels = qkv.shape
+    if num_heads < 1 or channels == 0 or channels % (3 * num_heads):
+        raise ValueError(
+            f"qkv must have 3 * num_heads * head_dim channels, got shape {tuple(qkv.shape)} for {num_heads} heads"
+        )
+    if window[0] < 1 or window[1] < 1 or height % window[0] or width % window[1]:
+        raise ValueError(
+            f"window_size must divide the map's height and width, got {tuple(window)} for qkv of shape {tuple(qkv.shape)}"
+        )
+    if not (0 <= shift[0] < window[0] and 0 <= shift[1] < window[1]):
+        raise ValueError(
+            f"shift_size must be at least 0 and less than window_size, got {tuple(shift)} for {tuple(window)}"
+        )
+
+
+def _check_addend(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: str) -> None:
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} must be a torch.Tensor, as qkv is, got {type(tensor).__name__}")
+    if tensor.dtype not in _DTYPES:
+        raise TypeError(f"{name} must be of dtype {_DTYPE_NAMES}, got {tensor.dtype} of shape {tuple(tensor.shape)}")
+    if tensor.shape != shape:
+        raise ValueError(f"{name} must have the shape {meaning} = {shape}, got {tuple(tensor.shape)}")
+
+
+def _fake(
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    num_heads: int,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> Tensor:
+    batch, height, width, channels = qkv.shape
+    return qkv.new_empty((batch, height, width, channels // 3))
+
+
+def _run_native(
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    num_heads: int,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> Tensor:
+    assert native is not None
+    batch, height, width, channels = qkv.shape
+    output = qkv.new_empty((batch, height, width, channels // 3))
+    wide = _wide_dtype(qkv)
+    # A view does not keep its tensor alive: the copies need names.
+    qkv, bias, mask, logit_scale = _packed(qkv), _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
+    native.window_attention(
+        tensor_view(qkv),
+        _view(bias),
+        _view(mask),
+        _view(logit_scale),
+        tensor_view(output),
+        num_heads,
+        tuple(window),
+        tuple(shift),
+        scale,
+        torch.get_num_threads(),
+    )
+    return output
+
+
+def _run_reference(
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    num_heads: int,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+) -> Tensor:
+    if native is None:
+        warn_of_fallback()
+    output = reference.attend(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
+    return output.contiguous()
+
+
+def _fake_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    num_heads: int,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+    wants_bias: bool,
+    wants_logit_scale: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients, not yet filled; one that is not wanted has no elements."""
+    grad_bias = bias.new_empty(bias.shape) if wants_bias and bias is not None else qkv.new_empty(0)
+    grad_logit_scale = (
+        logit_scale.new_empty(logit_scale.shape) if wants_logit_scale and logit_scale is not None else qkv.new_empty(0)
+    )
+    return qkv.new_empty(qkv.shape), grad_bias, grad_logit_scale
+
+
+def _run_native_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    num_heads: int,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+    wants_bias: bool,
+    wants_logit_scale: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    assert native is not None
+    wide = _wide_dtype(qkv)
+    grad_qkv = qkv.new_empty(qkv.shape)
+    grad_bias = torch.empty(bias.shape, dtype=wide) if wants_bias and bias is not None else None
+    grad_logit_scale = (
+        torch.empty(logit_scale.shape, dtype=wide) if wants_logit_scale and logit_scale is not None else None
+    )
+    dense_bias, dense_mask, dense_logit_scale = _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
+    packed_grad, packed_qkv = _packed(grad), _packed(qkv)
+    native.window_attention_backward(
+        tensor_view(packed_grad),
+        tensor_view(packed_qkv),
+        _view(dense_bias),
+        _view(dense_mask),
+        _view(dense_logit_scale),
+        tensor_view(grad_qkv),
+        _view(grad_bias),
+        _view(grad_logit_scale),
+        num_heads,
+        tuple(window),
+        tuple(shift),
+        scale,
+        torch.get_num_threads(),
+    )
+    return grad_qkv, _in_dtype_of(bias, grad_bias, qkv), _in_dtype_of(logit_scale, grad_logit_scale, qkv)
+
+
+def _run_reference_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    num_heads: int,
+    window: list[int],
+    shift: list[int],
+    scale: float,
+    wants_bias: bool,
+    wants_logit_scale: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grads = reference.attend_backward(grad, qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
+    return (
+        grads[0].contiguous(),
+        grads[1] if wants_bias and grads[1] is not None else qkv.new_empty(0),
+        grads[2] if wants_logit_scale and grads[2] is not None else qkv.new_empty(0),
+    )
+
+
+def _wide_dtype(qkv: Tensor) -> torch.dtype:
+    """What the kernels compute in, and take everything beside qkv in."""
+    return torch.float64 if qkv.dtype == torch.float64 else torch.float32
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    """Itself where its channels are neighbours in memory, which the kernels want, else a copy."""
+    return tensor if tensor.stride(3) == 1 else tensor.contiguous()
+
+
+def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    return None if tensor is None else tensor.to(dtype).contiguous()
+
+
+def _view(tensor: Tensor | None) -> View | None:
+    return None if tensor is None else tensor_view(tensor)
+
+
+def _in_dtype_of(tensor: Tensor | None, grad: Tensor | None, qkv: Tensor) -> Tensor:
+    return qkv.new_empty(0) if tensor is None or grad is None else grad.to(tensor.dtype)
+
+
+class _Function(torch.autograd.Function):
+    """The gradients. Not by ``torch.library.register_autograd``, which takes three times as long a call."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        ctx.save_for_backward(*arguments[:4])
+        ctx.constants = arguments[4:]
+        return _forward_without_grad(*arguments)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        tensors = ctx.saved_tensors
+        wants_qkv, wants_bias, _, wants_logit_scale = ctx.needs_input_grad[:4]
+        grads: Sequence[Tensor | None]
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            grads = reference.attend_backward(grad, *tensors, *ctx.constants)
+        else:
+            grads = _backward(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
+        return (
+            grads[0] if wants_qkv else None,
+            grads[1] if wants_bias else None,
+            None,
+            grads[2] if wants_logit_scale else None,
+            *[None] * len(ctx.constants),
+        )
+
+
+def _differentiable(*arguments: Any) -> Tensor:
+    # The transforms of torch.func do not see into a Function that an operator calls.
+    if torch._C._are_functorch_transforms_active():
+        return reference.attend(*arguments)
+    return _Function.apply(*arguments)
+
+
+def _vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:
+    """A new dimension of qkv alone becomes a part of the batch; one of the other tensors is a loop."""
+    qkv, *others = arguments
+    if in_dims[0] is None or any(dim is not None for dim in in_dims[1:4]):
+        return torch.stack([_forward(*items) for items in _items(info, in_dims, arguments)]), 0
+    qkv = qkv.movedim(in_dims[0], 0)
+    return _forward(qkv.flatten(0, 1), *others).unflatten(0, qkv.shape[:2]), 0
+
+
+def _vmap_backward(
+    info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """A loop: each item has its own gradient of the bias."""
+    grads = [_backward(*items) for items in _items(info, in_dims, arguments)]
+    return tuple(torch.stack(parts) for parts in zip(*grads, strict=True)), (0, 0, 0)
+
+
+def _items(info: Any, in_dims: tuple[int | None, ...], arguments: tuple[Any, ...]) -> list[list[Any]]:
+    return [
+        [
+            argument.select(dim, i) if isinstance(dim, int) else argument
+            for argument, dim in zip(arguments, in_dims, strict=True)
+        ]
+        for i in range(info.batch_size)
+    ]
+
+
+_TENSORS = "Tensor qkv, Tensor? bias, Tensor? mask, Tensor? logit_scale"
+_CONSTANTS = "int num_heads, int[2] window, int[2] shift, float scale"
+
+# Twice: `window_attention` has gradients, which take a second passage through Python even where none is wanted.
+for _name in ("window_attention", "window_attention_without_grad"):
+    library.define(f"{_name}({_TENSORS}, {_CONSTANTS}) -> Tensor")
+    # Every backend runs the reference but those that have a kernel.
+    library.impl(_name, _run_reference, "CompositeExplicitAutograd")
+    if native is not None and hasattr(native, "window_attention"):
+        library.impl(_name, _run_native, "CPU")
+    torch.library.register_fake(f"pyemo::{_name}", _fake, lib=library)
+    torch.library.register_vmap(f"pyemo::{_name}", _vmap, lib=library)
+library.define(
+    f"window_attention_backward(Tensor grad, {_TENSORS}, {_CONSTANTS}, bool wants_bias, bool wants_logit_scale)"
+    " -> (Tensor, Tensor, Tensor)"
+)
+library.impl("window_attention_backward", _run_reference_backward, "CompositeExplicitAutograd")
+if native is not None and hasattr(native, "window_attention"):
+    library.impl("window_attention_backward", _run_native_backward, "CPU")
+torch.library.register_fake("pyemo::window_attention_backward", _fake_backward, lib=library)
+torch.library.register_vmap("pyemo::window_attention_backward", _vmap_backward, lib=library)
+library.impl("window_attention", _differentiable, "Autograd")
+
+_forward = torch.ops.pyemo.window_attention.default
+_forward_without_grad = torch.ops.pyemo.window_attention_without_grad.default
+_backward = torch.ops.pyemo.window_attention_backward.default
