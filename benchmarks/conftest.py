@@ -1,79 +1,150 @@
-"""Summary of the benchmarks: each case's medians, next to its baselines and to the time that moving its bytes would take."""
+"""What the suites share: comparing the implementations of a case, in what they give and in what they take.
+
+A test is a case: all implementations of it are called in turn, in one process, and each becomes an entry of pytest-benchmark's report.
+``pyemo bench`` makes one table of the reports.
+"""
 
 from __future__ import annotations
 
+import copy
 import os
-import time
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-os.environ.setdefault(
-    "TORCHINDUCTOR_COMPILE_THREADS", "1"
-)  # else idle compile workers share the cores with what is timed
+# One worker compiles in this process; others would stay, idle or not, and share the cores with what is timed.
+os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
 
+import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from torch import Tensor
 
-OURS = "pyemo"
+from pyemo.benchmarking.floors import Machine
+from pyemo.benchmarking.machine import describe
+from pyemo.benchmarking.timing import interleave
 
+MACHINE = Machine()
+WARMUP = 3
 
-@pytest.fixture(scope="session")
-def copy_bandwidth() -> float:
-    """The machine's, in bytes read and written per second: the best of several copies, on all threads, too large for the caches."""
-    source = torch.ones(1 << 26)
-    target = torch.empty_like(source)
-    times = []
-    for _ in range(12):
-        start = time.perf_counter()
-        target.copy_(source)
-        times.append(time.perf_counter() - start)
-    return 2 * source.nbytes / min(times)
+Result = Tensor | np.ndarray | Sequence[Tensor] | None
 
 
-Measure = Callable[[Callable[[], object], str, str, int, int], None]
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pyemo")
+    group.addoption("--rounds", type=int, help="timed calls of each implementation (default: as many as the case wants)")
+    group.addoption("--no-compile", action="store_true", help="leave out what torch.compile makes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "scaling: one of the few cases that show how the time falls with more threads")
+
+
+def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
+    machine_info["pyemo"] = {
+        **describe(),
+        "threads": torch.get_num_threads(),
+        "copy_bandwidth": MACHINE.copy_bandwidth(),
+        "gemm_peak": {str(dtype).removeprefix("torch."): peak for dtype, peak in MACHINE.gemm_peaks.items()},
+    }
 
 
 @pytest.fixture
-def measure(benchmark: BenchmarkFixture, copy_bandwidth: float) -> Measure:
-    """``measure(function, case, implementation, moved_bytes, rounds)``: ``moved_bytes`` is what must be read and written at least."""
+def compare(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Iterator[Callable[..., None]]:
+    """The function :func:`compare_implementations`, of this test."""
+    torch._dynamo.reset()
+    torch.manual_seed(0)
 
-    def run(function: Callable[[], object], case: str, implementation: str, moved_bytes: int, rounds: int) -> None:
-        benchmark.group = case
-        benchmark.extra_info.update(
-            implementation=implementation,
-            moved_bytes=moved_bytes,
-            copy_bandwidth=copy_bandwidth,
-            threads=torch.get_num_threads(),
-        )
-        iterations = 100 if moved_bytes < 1 << 18 else 1
-        benchmark.pedantic(function, rounds=rounds, warmup_rounds=5, iterations=iterations)
+    def run(op: str, case: str, dtype: torch.dtype, implementations: Mapping[str, Callable[[], Any]], **rest: Any) -> None:
+        if request.config.getoption("--no-compile"):
+            implementations = {name: call for name, call in implementations.items() if "compile" not in name}
+        rest["rounds"] = request.config.getoption("--rounds") or rest["rounds"]
+        compare_implementations(benchmark, op, case, dtype, implementations, **rest)
 
-    return run
+    yield run
+    torch._dynamo.reset()
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    session = getattr(config, "_benchmarksession", None)
-    cases = defaultdict(list)
-    for bench in session.benchmarks if session else ():
-        if bench.stats.rounds and "implementation" in bench.extra_info:
-            cases[bench.group].append(
-                (bench.extra_info["implementation"], bench.stats.median, bench.stats.min, bench.extra_info)
-            )
-    if not cases:
+def compare_implementations(
+    benchmark: BenchmarkFixture,
+    op: str,
+    case: str,
+    dtype: torch.dtype,
+    implementations: Mapping[str, Callable[[], Any]],
+    *,
+    expected: Result,
+    tolerance: float,
+    rounds: int,
+    flops: float = 0,
+    moved_bytes: int = 0,
+    prepare: Callable[[], object] | None = None,
+    inspect: Callable[[Any], Result] = lambda result: result,
+    items: tuple[str, int] | None = None,
+) -> None:
+    """Check and time the implementations of a case.
+
+    Args:
+        op: what is done; means are taken over the cases of an op and dtype.
+        case: on what.
+        dtype: of the data.
+        implementations: name and call. Names of pyemo's begin with ``pyemo``, those of what torch.compile makes contain ``compile``.
+        expected: what each call has to give: tensors, or arrays.
+        tolerance: the norm of the difference to ``expected`` over its norm may be this at most; a wrong baseline fails the case.
+        rounds: timed calls of each.
+        flops: floating-point operations of the matrix products, for the floor.
+        moved_bytes: what has to be read or written at least, for the floor.
+        prepare: called before each call and not timed.
+        inspect: what of a call's result is compared with ``expected``; not timed.
+        items: what a call works on, and how many.
+    """
+    for name, call in implementations.items():
+        if prepare:
+            prepare()
+        check(name, inspect(call()), expected, tolerance)
+    assert not children(), f"processes {children()} would share the cores with what is timed"
+    if benchmark.disabled:
         return
-    info = next(iter(cases.values()))[0][3]
-    terminalreporter.section("medians (and fastest rounds)")
-    terminalreporter.write_line(
-        f"{info['threads']} threads; copy bandwidth {info['copy_bandwidth'] / 1e9:.1f} GB/s (read and written)"
-    )
-    for case, rows in cases.items():
-        ours = next((median for implementation, median, *_ in rows if implementation == OURS), None)
-        floor = rows[0][3]["moved_bytes"] / rows[0][3]["copy_bandwidth"]
-        terminalreporter.write_line(f"{case}: at copy bandwidth {floor * 1e3:.3f} ms")
-        for implementation, median, fastest, _ in sorted(rows, key=lambda row: row[1]):
-            ratio = f"{median / ours:8.1f} x pyemo" if ours else ""
-            share = f"{floor / median:8.1%} of copy bandwidth"
-            terminalreporter.write_line(
-                f"    {implementation:28s} {median * 1e3:9.3f} ms ({fastest * 1e3:9.3f} ms) {ratio} {share}"
-            )
+    floor = MACHINE.floor(flops=flops, moved_bytes=moved_bytes, dtype=dtype) if flops or moved_bytes else None
+    seconds = interleave(implementations, rounds=rounds, warmup=min(WARMUP, rounds), prepare=prepare)
+    benchmark._mode = "interleaved"  # pytest-benchmark has no public way to report calls that it did not make
+    for name, taken in seconds.items():
+        entry = copy.copy(benchmark)
+        entry.name, entry.fullname = f"{benchmark.name} {name}", f"{benchmark.fullname} {name}"
+        dtype_name = str(dtype).removeprefix("torch.")
+        entry.group = f"{op}: {case}, {dtype_name}"
+        entry.extra_info = {
+            "op": op,
+            "case": case,
+            "dtype": dtype_name,
+            "implementation": name,
+            "threads": torch.get_num_threads(),
+            "floor": floor and floor.seconds,
+            "limit": floor and floor.limit,
+            "items": items and items[0],
+            "item_count": items[1] if items else 0,
+        }
+        stats = entry._make_stats(iterations=1)
+        for duration in taken:
+            stats.update(duration)
+
+
+def check(name: str, result: Result, expected: Result, tolerance: float) -> None:
+    """Fails if a part of ``result`` is not that of ``expected``."""
+    results, references = flat(result), flat(expected)
+    assert len(results) == len(references), f"{name} gives {len(results)} tensors, expected {len(references)}"
+    for number, (one, reference) in enumerate(zip(results, references, strict=True)):
+        assert one.shape == reference.shape, f"{name} gives shape {tuple(one.shape)}, expected {tuple(reference.shape)}"
+        error = float((one - reference).norm() / reference.norm())
+        # Written so that NaN fails too.
+        assert error <= tolerance, f"{name} is wrong in tensor {number}: relative error {error:.2g}, allowed {tolerance:g}"
+
+
+def flat(result: Result) -> list[Tensor]:
+    parts = [] if result is None else [result] if isinstance(result, (Tensor, np.ndarray)) else list(result)
+    return [torch.as_tensor(part).detach().double() for part in parts]
+
+
+def children() -> list[str]:
+    """Process numbers of this process's children; none where the system does not tell."""
+    return [child for task in Path("/proc/self/task").glob("*/children") for child in task.read_text().split()]

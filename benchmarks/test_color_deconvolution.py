@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from skimage import color as skcolor
 from torch import Tensor
 
 from pyemo.ops import color_deconvolution
+from pyemo.ops.reference import color_deconvolution as reference
 from pyemo.ops.reference.color import DARKEST, unmixing_matrix
 
-Measure = Callable[[Callable[[], object], str, str, int, int], None]
-
-SHAPES = {"32 frames 224x224": (32, 224, 224), "1 frame 1080x1920": (1, 1080, 1920), "1 face 48x48": (1, 48, 48)}
+SHAPES = {"frames": (32, 224, 224), "video": (1, 1080, 1920), "face": (1, 48, 48)}
 TABLE = (torch.arange(256, dtype=torch.float64) / 255).clamp(min=DARKEST).log().div(math.log(DARKEST)).float()
 
 
@@ -54,63 +55,96 @@ def unmix(density: Tensor, stains: list[list[float]]) -> Tensor:
     return torch.stack([(red * r + green * g + blue * b).clamp(min=0) for r, g, b in stains], 1)
 
 
-def implementation(name: str, image: Tensor, select: str | None) -> Callable[[], object]:
-    if name == "pyemo":
-        return lambda: color_deconvolution(image, select=select)
-    if name == "scikit-image":
-        array = image.permute(0, 2, 3, 1).numpy()
-        matrix = skcolor.hed_from_rgb if select is None else skcolor.hed_from_rgb[:, :1]
-        return lambda: skcolor.separate_stains(array, matrix)
+def implementations(select: str | None, dtype: torch.dtype) -> dict[str, Callable[[Tensor], Tensor]]:
+    """pyemo's and PyTorch's."""
     stains = columns(select)
-    function = by_table if "table" in name else by_logarithm
-    if "compile" in name:
-        torch._dynamo.reset()
-        function = torch.compile(function, dynamic=False)
-    return lambda: function(image, stains)
+
+    def logarithm(image: Tensor) -> Tensor:
+        return by_logarithm(image, stains)
+
+    def table(image: Tensor) -> Tensor:
+        return by_table(image, stains)
+
+    options: dict[str, Any] = {"dynamic": False, "fullgraph": True}
+    found = {
+        "pyemo": lambda image: color_deconvolution(image, select=select),
+        "eager logarithm": logarithm,
+        "compiled logarithm": torch.compile(logarithm, **options),
+    }
+    if dtype == torch.uint8:
+        found |= {"eager table": table, "compiled table": torch.compile(table, **options)}
+    return found
 
 
-NAMES = [
-    "pyemo",
-    "scikit-image",
-    "torch, logarithm",
-    "torch, table",
-    "torch.compile, logarithm",
-    "torch.compile, table",
+def separate(image: Tensor, select: str | None) -> np.ndarray:
+    """scikit-image's result, (N, H, W, stains)."""
+    matrix = skcolor.hed_from_rgb if select is None else skcolor.hed_from_rgb[:, :1]
+    return skcolor.separate_stains(image.permute(0, 2, 3, 1).numpy(), matrix)
+
+
+CASES = [
+    pytest.param(
+        shape,
+        dtype,
+        layout,
+        select,
+        id=f"{name}-{str(dtype).removeprefix('torch.')}-{layout}-{select or 'all'}",
+        marks=[pytest.mark.scaling] if (name, layout, select) == ("frames", "NCHW", "hematoxylin") else [],
+    )
+    for name, shape in SHAPES.items()
+    for dtype in (torch.uint8, torch.float32)
+    for layout in ("NCHW", "NHWC")
+    for select in ("hematoxylin", None)
+    # Other sizes than the first in one form only.
+    if name == "frames" or (dtype, layout, select) == (torch.uint8, "NCHW", "hematoxylin")
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("select", ["hematoxylin", None])
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32], ids=str)
-@pytest.mark.parametrize("shape", SHAPES)
-def test_forward(measure: Measure, shape: str, dtype: torch.dtype, layout: str, select: str | None, name: str) -> None:
-    if "table" in name and dtype != torch.uint8:
-        pytest.skip("the table is for bytes")
-    if shape != "32 frames 224x224" and (layout, dtype, select) != ("NCHW", torch.uint8, "hematoxylin"):
-        pytest.skip("other sizes in one form only")
-    image = frames(SHAPES[shape], dtype, layout)
-    function = implementation(name, image, select)
-    expected = implementation("scikit-image", image, select)()
-    result = function()
-    if isinstance(result, Tensor):
-        torch.testing.assert_close(
-            result.double(), torch.as_tensor(expected).double().permute(0, 3, 1, 2), rtol=0, atol=2e-6
-        )
+@pytest.mark.parametrize(("shape", "dtype", "layout", "select"), CASES)
+def test_forward(
+    compare: Callable[..., None], shape: tuple[int, int, int], dtype: torch.dtype, layout: str, select: str | None
+) -> None:
+    image = frames(shape, dtype, layout)
+    expected = torch.as_tensor(separate(image, select)).permute(0, 3, 1, 2)
     pixels = image.numel() // 3
-    moved = image.nbytes + pixels * 4 * (1 if select else 3)
-    case = f"forward, {shape}, {str(dtype).removeprefix('torch.')} {layout} -> {select or 'all stains'}"
-    measure(function, case, name, moved, 10 if name == "scikit-image" else 50)
+    compare(
+        "color_deconvolution forward",
+        f"{title(shape)} {layout} to {select or 'all stains'}",
+        dtype,
+        {
+            **{name: lambda f=f: f(image) for name, f in implementations(select, dtype).items()},
+            "scikit-image": lambda: separate(image, select).transpose(0, 3, 1, 2),
+        },
+        expected=expected,
+        tolerance=2e-6,
+        rounds=40,
+        moved_bytes=image.nbytes + pixels * 4 * expected.shape[1],
+        items=("frames", shape[0]),
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "scikit-image" and "table" not in name])
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-def test_backward(measure: Measure, layout: str, name: str) -> None:
+def test_backward(compare: Callable[..., None], layout: str) -> None:
     """The gradient to the image alone, the forward pass not counted."""
-    image = frames((32, 224, 224), torch.float32, layout).requires_grad_()
-    result = implementation(name, image, "hematoxylin")()
-    assert isinstance(result, Tensor)
-    grad = torch.randn_like(result)
-    moved = 2 * image.nbytes + grad.nbytes
-    case = f"backward, 32 frames 224x224, float32 {layout} <- hematoxylin"
-    measure(lambda: torch.autograd.grad(result, image, grad, retain_graph=True), case, name, moved, 50)
+    shape, select = SHAPES["frames"], "hematoxylin"
+    image = frames(shape, torch.float32, layout).requires_grad_()
+    grad = torch.randn(shape[0], 1, *shape[1:])
+    exact = image.detach().double().requires_grad_()
+    compare(
+        "color_deconvolution backward",
+        f"{title(shape)} {layout} from {select}",
+        torch.float32,
+        {
+            name: lambda output=f(image): torch.autograd.grad(output, image, grad, retain_graph=True)
+            for name, f in implementations(select, torch.float32).items()
+        },
+        expected=torch.autograd.grad(reference(exact, select=select), exact, grad.double()),
+        tolerance=1e-5,
+        rounds=40,
+        moved_bytes=2 * image.nbytes + grad.nbytes,
+    )
+
+
+def title(shape: tuple[int, int, int]) -> str:
+    count, height, width = shape
+    return f"{count} x {height}x{width}"

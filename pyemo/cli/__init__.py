@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a recipe on a data set",
     "evaluate": "score a model on a data set",
     "crossval": "cross-validate a recipe on a data set",
+    "bench": "measure speed and accuracy on this machine, against the fastest alternatives",
     "plugins": "list the plug-ins and what is wrong with a broken one",
     "assets": "list, fetch and import weight files",
 }

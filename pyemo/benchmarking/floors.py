@@ -1,0 +1,73 @@
+"""What the machine can do at best: the least time that a computation of so many operations on so many bytes can take."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from pyemo.benchmarking.timing import Timer, wall_clock
+
+_SIDES = (512, 1024, 2048)
+_SLOW = 0.5  # seconds; larger products of a dtype this slow are not tried
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The least time of a computation, and what sets it."""
+
+    seconds: float
+    limit: str
+    """``"compute"`` or ``"memory"``."""
+
+
+class Machine:
+    """The measured limits of a device, with the number of threads that torch has now. Each is measured when it is first asked for."""
+
+    def __init__(self, timer: Timer = wall_clock, device: str = "cpu") -> None:
+        self.timer = timer
+        self.device = device
+        self._gemm_peaks: dict[torch.dtype, float] = {}
+        self.copy_seconds = functools.cache(self._copy_seconds)
+
+    def floor(self, *, flops: float = 0, moved_bytes: int = 0, dtype: torch.dtype = torch.float32) -> Floor:
+        """Of ``flops`` floating-point operations of matrix products in ``dtype`` on ``moved_bytes`` that must be read or written."""
+        compute = flops / self.gemm_peak(dtype) if flops else 0.0
+        memory = self.copy_seconds(moved_bytes) if moved_bytes else 0.0
+        return Floor(max(compute, memory), "compute" if compute > memory else "memory")
+
+    def copy_bandwidth(self) -> float:
+        """Bytes read and written per second, by a copy too large for the caches."""
+        size = 1 << 29
+        return size / self.copy_seconds(size)
+
+    def gemm_peak(self, dtype: torch.dtype) -> float:
+        """Floating-point operations per second of the fastest of several square matrix products."""
+        if dtype not in self._gemm_peaks:
+            self._gemm_peaks[dtype] = self._measure_gemm_peak(dtype)
+        return self._gemm_peaks[dtype]
+
+    @property
+    def gemm_peaks(self) -> Mapping[torch.dtype, float]:
+        """Those measured so far."""
+        return self._gemm_peaks
+
+    def _measure_gemm_peak(self, dtype: torch.dtype) -> float:
+        best = 0.0
+        for side in _SIDES:
+            left, right = (torch.rand(side, side, device=self.device).to(dtype) for _ in range(2))
+            result = torch.empty_like(left)
+            seconds = min(self.timer(lambda: torch.matmul(left, right, out=result)) for _ in range(8))  # noqa: B023
+            best = max(best, 2 * side**3 / seconds)
+            if seconds > _SLOW:
+                break
+        return best
+
+    def _copy_seconds(self, moved_bytes: int) -> float:
+        """The time of a copy that reads one half of ``moved_bytes`` and writes the other; the same memory each time, as in a loop over
+        layers, so that what fits into the caches is there."""
+        source = torch.ones(max(moved_bytes // 8, 1), device=self.device)
+        target = torch.empty_like(source)
+        return min(self.timer(lambda: target.copy_(source)) for _ in range(12))
