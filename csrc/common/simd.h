@@ -141,8 +141,12 @@ inline void store(float* p, Vec<float> v) { std::memcpy(p, &v, sizeof v); }
 inline void store(double* p, Vec<double> v) { std::memcpy(p, &v, sizeof v); }
 
 inline void store(bfloat16* p, Vec<float> v) {
+#if defined(__AVX512BF16__)
+    const __m256bh half = _mm512_cvtneps_pbh(v);  // subnormal numbers become 0
+#else
     const Bits bits = bitcast<Bits>(v), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     const HalfBits half = narrow((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16 | 0x40) : rounded);
+#endif
     std::memcpy(p, &half, sizeof half);
 }
 

@@ -77,6 +77,19 @@ inline Vec<float> log2_of_byte_plus_constant(Vec<float> x) {
 }
 #endif
 
+// 2^f for -1/2 <= f <= 1/2: minimax polynomials (Lawson's algorithm), of relative errors 8e-5 and, in float32, 3e-7.
+template <int kDegree>
+inline Vec<float> exp2_fraction(Vec<float> f) {
+    static_assert(kDegree == 3 || kDegree == 5);
+    constexpr float k3[] = {0.99992807299735231f, 0.69326098620296028f, 0.24261113138277207f, 0.055171669359520142f};
+    constexpr float k5[] = {1.0000000716552193f,   0.69314696706326373f,   0.24022119721166699f,
+                            0.055507132746512942f, 0.0096755414798409128f, 0.0013276472028233442f};
+    const float* c = kDegree == 3 ? k3 : k5;
+    Vec<float> p = broadcast(c[kDegree]);
+    for (int k = kDegree - 1; k >= 0; --k) p = p * f + c[k];
+    return p;
+}
+
 // ln(2)^k / k!, the Taylor coefficients of 2^f.
 template <int kDegree>
 struct Exp2Series {

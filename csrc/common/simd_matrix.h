@@ -1,0 +1,159 @@
+// Products, transpositions and row sums of small matrices that lie in the first caches. For kernel sources only, like
+// simd.h.
+#pragma once
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+#include "common/simd.h"
+
+namespace pyemo::PYEMO_ISA::simd {
+
+constexpr int round_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+#if defined(__AVX512F__) || defined(__ARM_NEON)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
+// Vectors of a row, and rows, that a product keeps in registers: as many as fit beside a row of b and a factor of a.
+constexpr int kMostVectors = 4;
+constexpr int most_rows(int vectors) {
+    const int rows = (kRegisters - vectors - 1) / vectors;
+    return rows > 14 ? 14 : rows;
+}
+
+// c (rows x vectors) = a (rows x depth) b (depth x vectors); a row of b begins `column` elements after b[k].
+template <class T, int kRows, int kVectors>
+void multiply_block(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* const* b, std::ptrdiff_t column,
+                    int depth, T* c, std::ptrdiff_t c_row) {
+    Vec<T> sum[kRows][kVectors] = {};
+    for (int k = 0; k < depth; ++k, a += a_column) {
+        const T* from = b[k] + column;
+        Vec<T> row[kVectors];
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) row[v] = load(from + v * kLanes<T>);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            const Vec<T> factor = broadcast(a[r * a_row]);
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) sum[r][v] += factor * row[v];
+        }
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) store(c + r * c_row + v * kLanes<T>, sum[r][v]);
+    }
+}
+
+template <class T>
+using MultiplyBlock = void (*)(const T*, std::ptrdiff_t, std::ptrdiff_t, const T* const*, std::ptrdiff_t, int, T*,
+                               std::ptrdiff_t);
+
+template <class T, int kVectors, int... rows>
+MultiplyBlock<T> block_of(int wanted, std::integer_sequence<int, rows...>) {
+    static constexpr MultiplyBlock<T> kBlocks[] = {multiply_block<T, rows + 1, kVectors>...};
+    return kBlocks[wanted - 1];
+}
+
+template <class T, int kVectors>
+void multiply_columns(int rows, int depth, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* const* b,
+                      std::ptrdiff_t column, T* c, std::ptrdiff_t c_row) {
+    constexpr int kMost = most_rows(kVectors);
+    // Blocks of about one height: a low one at the end would wait for its own sums.
+    int blocks = (rows + kMost - 1) / kMost;
+    while (rows > 0) {
+        const int height = (rows + blocks - 1) / blocks;
+        block_of<T, kVectors>(height, std::make_integer_sequence<int, kMost>())(a, a_row, a_column, b, column, depth, c,
+                                                                                c_row);
+        a += height * a_row, c += height * c_row, rows -= height, --blocks;
+    }
+}
+
+// c (rows x vectors) = a (rows x depth) b (depth x vectors). Element (i, k) of a is a[i * a_row + k * a_column]; row k
+// of b is where b[k] points.
+template <class T>
+void multiply(int rows, int depth, int vectors, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column,
+              const T* const* b, T* c, std::ptrdiff_t c_row) {
+    std::ptrdiff_t column = 0;
+    for (int parts = (vectors + kMostVectors - 1) / kMostVectors; vectors > 0; --parts) {
+        const int width = (vectors + parts - 1) / parts;
+        const auto columns = width == 4   ? multiply_columns<T, 4>
+                             : width == 3 ? multiply_columns<T, 3>
+                             : width == 2 ? multiply_columns<T, 2>
+                                          : multiply_columns<T, 1>;
+        columns(rows, depth, a, a_row, a_column, b, column, c + column, c_row);
+        column += width * kLanes<T>, vectors -= width;
+    }
+}
+
+template <int... lanes, class V>
+inline V shuffle(V a, V b, std::integer_sequence<int, lanes...>) {
+#if defined(__clang__)
+    return __builtin_shufflevector(a, b, lanes...);
+#else
+    using Index = std::conditional_t<sizeof(a[0]) == 8, std::int64_t, std::int32_t>;
+    return __builtin_shuffle(a, b, Vec<Index, sizeof...(lanes)>{lanes...});
+#endif
+}
+
+// The lanes of two vectors in turns of `step`: with kUpper those that have the bit `step` set, else the others.
+template <int step, bool kUpper, int... i>
+constexpr auto turns(std::integer_sequence<int, i...>) {
+    constexpr int n = sizeof...(i);
+    return std::integer_sequence<int, ((i & step) ? n + i - (kUpper ? 0 : step) : i + (kUpper ? step : 0))...>();
+}
+
+template <int step, class T, int n>
+inline void exchange(Vec<T> (&rows)[n]) {
+    if constexpr (step < n) {
+#pragma GCC unroll 16
+        for (int i = 0; i < n; ++i) {
+            if (i & step) continue;
+            const Vec<T> a = rows[i], b = rows[i + step];
+            rows[i] = shuffle(a, b, turns<step, false>(std::make_integer_sequence<int, n>()));
+            rows[i + step] = shuffle(a, b, turns<step, true>(std::make_integer_sequence<int, n>()));
+        }
+        exchange<2 * step, T, n>(rows);
+    }
+}
+
+// `to` (columns x rows) = the transpose of (rows x columns), whose row i begins where row(i) points. The columns are a
+// multiple of the lanes; the rows of `to` are as well, and end with zeros.
+template <class T, class Row>
+inline void transpose(int rows, int columns, const Row& row, T* to, std::ptrdiff_t to_row) {
+    constexpr int n = kLanes<T>;
+    for (int i = 0; i < rows; i += n) {
+        for (int j = 0; j < columns; j += n) {
+            Vec<T> block[n];
+#pragma GCC unroll 16
+            for (int k = 0; k < n; ++k) block[k] = i + k < rows ? load_bits<Vec<T>>(row(i + k) + j) : Vec<T>{};
+            exchange<1, T, n>(block);
+#pragma GCC unroll 16
+            for (int k = 0; k < n; ++k) std::memcpy(to + (j + k) * to_row + i, &block[k], sizeof block[k]);
+        }
+    }
+}
+
+// One vector of what each of a vector's worth of vectors reduces to.
+template <class T, class Join, int step = kLanes<T> / 2>
+inline Vec<T> reduce_each(Vec<T> (&rows)[kLanes<T>], const Join& join) {
+    constexpr int n = kLanes<T>;
+    if constexpr (step > 0) {
+        // Half as many vectors each time: the lower and upper halves of two are joined into one.
+        auto lanes = std::make_integer_sequence<int, n>();
+#pragma GCC unroll 16
+        for (int i = 0; i < step; ++i) {
+            const Vec<T> a = rows[i], b = rows[i + step];
+            rows[i] = join(shuffle(a, b, turns<step, false>(lanes)), shuffle(a, b, turns<step, true>(lanes)));
+        }
+        return reduce_each<T, Join, step / 2>(rows, join);
+    } else {
+        return rows[0];
+    }
+}
+
+}  // namespace pyemo::PYEMO_ISA::simd

@@ -1,0 +1,215 @@
+// Window attention computed in float or double, whatever type the maps are of. For kernel sources only.
+#pragma once
+
+#include <type_traits>
+
+#include "window_attention/rows.h"
+#include "window_attention/softmax.h"
+#include "window_attention/tokens.h"
+
+namespace pyemo::PYEMO_ISA::window {
+
+// dots[i] = a's row i times the one b.
+template <class T>
+inline void row_dots(int rows, int width, const T* const* a, const T* b, T* dots) {
+    for (int i = 0; i < rows; i += kLanes<T>) {
+        Vec<T> sums[kLanes<T>];
+        for (int k = 0; k < kLanes<T>; ++k) {
+            const T* row = a[i + k < rows ? i + k : i];
+            sums[k] = load(row) * load(b);
+            for (int j = kLanes<T>; j < width; j += kLanes<T>) sums[k] += load(row + j) * load(b + j);
+        }
+        store(dots + i, reduce_each<T>(sums, [](Vec<T> x, Vec<T> y) { return x + y; }));
+    }
+}
+
+// Rows of tokens in C: where they are in the map if that can be, else copies.
+template <class T, class C>
+struct TokenRows {
+    const C** at;
+    C* copies;
+    int width;
+    bool in_place;
+
+    TokenRows(int tokens, int head_dim, char*& scratch)
+        : at(take<const C*>(scratch, tokens)),
+          width(round_up(head_dim, kLanes<C>)),
+          in_place(std::is_same_v<T, C> && width == head_dim) {
+        copies = take<C>(scratch, in_place ? 0 : static_cast<std::size_t>(tokens) * width);
+    }
+
+    void read(const Problem& problem, const Map& map, const std::ptrdiff_t* offsets, int channel) {
+        const char* from = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(T));
+        for (int i = 0; i < problem.tokens; ++i) {
+            if (in_place) {
+                at[i] = reinterpret_cast<const C*>(from + offsets[i]);
+            } else {
+                read_row<T, C>(from + offsets[i], problem.head_dim, copies + i * width);
+                at[i] = copies + i * width;
+            }
+        }
+    }
+};
+
+// One head of one window, with what it takes to work on it.
+template <class T>
+struct FloatUnit {
+    using C = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    struct Session {};
+    static constexpr int kDegree = std::is_same_v<T, bfloat16> ? 3 : 5;
+
+    const Problem& problem;
+    const Columns<C> columns;
+    const int tokens, width, vectors;  // elements and vectors of a token's row
+    TokenRows<T, C> query, key, value, grad;
+    Mask<C> mask;
+    Walk walk;
+    C* turned;  // keys or values, or the gradient of the output (width x columns)
+    const C** turned_rows;
+    C* left;                  // queries, or the gradient of the output (tokens x width)
+    C *scores, *grad_scores;  // (tokens x columns)
+    C *query_inverse, *key_inverse, *dots;
+    RowValues<C> rows;
+
+    FloatUnit(const Problem& problem, bool backward, char*& scratch)
+        : problem(problem),
+          columns(problem.tokens),
+          tokens(problem.tokens),
+          width(round_up(problem.head_dim, kLanes<C>)),
+          vectors(width / kLanes<C>),
+          query(problem.tokens, problem.head_dim, scratch),
+          key(problem.tokens, problem.head_dim, scratch),
+          value(problem.tokens, problem.head_dim, scratch),
+          grad(backward ? problem.tokens : 0, problem.head_dim, scratch),
+          mask(problem, columns.stride, scratch),
+          walk(problem, scratch),
+          turned(take<C>(scratch, static_cast<std::size_t>(width) * columns.stride)),
+          turned_rows(take<const C*>(scratch, width)),
+          left(take<C>(scratch, static_cast<std::size_t>(tokens) * width)),
+          scores(take<C>(scratch, static_cast<std::size_t>(tokens) * columns.stride)),
+          grad_scores(take<C>(scratch, backward ? static_cast<std::size_t>(tokens) * columns.stride : 0)),
+          query_inverse(take<C>(scratch, columns.stride)),
+          key_inverse(take<C>(scratch, columns.stride)),
+          dots(take<C>(scratch, columns.stride)),
+          rows(problem.tokens, take<C>(scratch, RowValues<C>::count(problem.tokens))) {}
+
+    void prepare(bool) {
+        for (int k = 0; k < width; ++k) turned_rows[k] = turned + static_cast<std::ptrdiff_t>(k) * columns.stride;
+        // Rows up to a multiple of the lanes are worked on though they stand for nothing.
+        rows.clear_rest(tokens);
+        clear(key_inverse, columns.stride);
+    }
+
+    void write(const C* from, C factor, const C* factors, const Map& map, const std::ptrdiff_t* offsets,
+               int channel) const {
+        char* to = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(T));
+        for (int i = 0; i < tokens; ++i) {
+            write_row<T, C>(from + i * width, problem.head_dim, factors ? factor * factors[i] : factor,
+                            to + offsets[i]);
+        }
+    }
+
+    // products (tokens x tokens) = a b^T, both (tokens x width).
+    void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, C* products) {
+        // One block side by side: broadcasts from rows far apart cost more than the copy.
+        for (int i = 0; i < tokens; ++i) std::memcpy(left + i * width, a.at[i], sizeof(C) * width);
+        transpose(columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
+        multiply(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, products, columns.stride);
+        if (!columns.single) return;
+        row_dots<C>(tokens, width, a.at, b.at[tokens - 1], dots);
+        for (int i = 0; i < tokens; ++i) products[i * columns.stride + tokens - 1] = dots[i];
+    }
+
+    Scaling<C> scaling(int head) {
+        if (!problem.logit_scale) return {C(problem.scale), nullptr, nullptr};
+        inverse_lengths(tokens, width, query.at, query_inverse);
+        inverse_lengths(tokens, width, key.at, key_inverse);
+        return {static_cast<const C*>(problem.logit_scale)[head], query_inverse, key_inverse};
+    }
+
+    // Leaves the powers of the softmax in `scores`; they are still to be multiplied by rows.inverse.
+    Scaling<C> weigh(int head, const C* window_mask) {
+        const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
+        query.read(problem, problem.qkv, walk.rows().qkv, channel);
+        key.read(problem, problem.qkv, walk.rows().qkv, channels + channel);
+        multiply_transposed(query, key, scores);
+        const Scaling<C> scales = scaling(head);
+        const C* bias = static_cast<const C*>(problem.bias) + head * problem.bias_head;
+        softmax<kDegree>(columns, scores, scales, bias, window_mask, rows, scores, columns.stride);
+        if (columns.single) {
+            for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = rows.last[i];
+        }
+        value.read(problem, problem.qkv, walk.rows().qkv, 2 * channels + channel);
+        return scales;
+    }
+
+    void forward(int head, const C* window_mask) {
+        walk.prefetch_qkv(2, head, sizeof(T));
+        weigh(head, window_mask);
+        walk.prefetch_output(head, sizeof(T));
+        walk.prefetch_next_qkv(0, sizeof(T));
+        walk.prefetch_next_qkv(1, sizeof(T));
+        multiply(tokens, tokens, vectors, scores, columns.stride, 1, value.at, left, width);
+        write(left, C(1), rows.inverse, problem.output, walk.rows().output, head * problem.head_dim);
+    }
+
+    // From the powers and the gradient of the probabilities to the probabilities, in scores, and the gradient
+    // of the products of queries and keys, in grad_scores. `grad_bias` gets the gradient of the logits.
+    void softmax_backward(const Scaling<C>& scales, C* grad_bias) {
+        const int stride = columns.stride, last = tokens - 1;
+        mean_gradients(columns, scores, grad_scores, rows);
+        for (int i = 0; i < tokens; ++i) {
+            const Vec<C> inverse = broadcast(rows.inverse[i]), mean = broadcast(rows.top[i]),
+                         factor = broadcast(scales.of(i));
+            for (int v = 0; v < columns.vectors; ++v) {
+                const int at = i * stride + v * kLanes<C>;
+                const Vec<C> probability = load(scores + at) * inverse;
+                const Vec<C> grad = probability * (load(grad_scores + at) - mean);
+                store(scores + at, probability);
+                store(grad_scores + at, grad * scales.at(i, v * kLanes<C>, factor));
+                if (grad_bias) store(grad_bias + at, load(grad_bias + at) + grad);
+            }
+            if (columns.single) {
+                const int at = i * stride + last;
+                const C probability = scores[at] * rows.inverse[i];
+                const C grad_logit = probability * (grad_scores[at] - rows.top[i]);
+                scores[at] = probability;
+                grad_scores[at] = grad_logit * scales.of(i) * (scales.columns ? scales.columns[last] : C(1));
+                if (grad_bias) grad_bias[at] += grad_logit;
+            }
+        }
+    }
+
+    void backward(int head, const C* window_mask, C* grad_bias, double* grad_logit_scale) {
+        const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
+        walk.prefetch_qkv(2, head, sizeof(T));
+        walk.prefetch_output(head, sizeof(T));
+        const Scaling<C> scales = weigh(head, window_mask);
+        const C factor = scales.all;
+        grad.read(problem, problem.output, walk.rows().output, channel);
+        walk.prefetch_grad_qkv(2, head, sizeof(T));
+        multiply_transposed(grad, value, grad_scores);
+        softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);
+
+        const int stride = columns.stride;
+        multiply(tokens, tokens, vectors, scores, 1, stride, grad.at, left, width);
+        write(left, C(1), nullptr, problem.grad_qkv, walk.rows().grad_qkv, 2 * channels + channel);
+
+        walk.prefetch_grad_qkv(0, head, sizeof(T));
+        walk.prefetch_next_qkv(0, sizeof(T));
+        multiply(tokens, tokens, vectors, grad_scores, stride, 1, key.at, left, width);
+        if (scales.rows) {
+            const double sum = project_out(tokens, width, query.at, scales.rows, left);
+            if (grad_logit_scale) *grad_logit_scale += sum;
+        }
+        write(left, factor, nullptr, problem.grad_qkv, walk.rows().grad_qkv, channel);
+
+        walk.prefetch_grad_qkv(1, head, sizeof(T));
+        walk.prefetch_next_qkv(1, sizeof(T));
+        multiply(tokens, tokens, vectors, grad_scores, 1, stride, query.at, left, width);
+        if (scales.columns) project_out(tokens, width, key.at, scales.columns, left);
+        write(left, factor, nullptr, problem.grad_qkv, walk.rows().grad_qkv, channels + channel);
+    }
+};
+
+}  // namespace pyemo::PYEMO_ISA::window

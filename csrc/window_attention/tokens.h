@@ -1,0 +1,187 @@
+// Where the tokens of a window lie, and what is added to their logits. For kernel sources only.
+#pragma once
+
+#include <utility>
+
+#include "common/simd_matrix.h"
+#include "window_attention/problem.h"
+
+namespace pyemo::PYEMO_ISA::window {
+
+using namespace simd;
+using pyemo::window::Map, pyemo::window::Problem, pyemo::window::Task;
+
+// A part of the scratch memory.
+template <class T>
+inline T* take(char*& scratch, std::size_t count) {
+    T* const taken = reinterpret_cast<T*>(scratch);
+    scratch += (count * sizeof(T) + 63) / 64 * 64;
+    return taken;
+}
+
+template <class T>
+inline void clear(T* data, std::size_t count) {
+    std::memset(static_cast<void*>(data), 0, count * sizeof(T));
+}
+
+// A window's place in the map.
+struct Window {
+    std::int64_t image, row, column;  // row and column count windows
+
+    Window(const Problem& problem, std::int64_t index)
+        : image(index / (problem.rows_of_windows * problem.columns_of_windows)),
+          row(index / problem.columns_of_windows % problem.rows_of_windows),
+          column(index % problem.columns_of_windows) {}
+
+    // The bytes from the map's begin to each token, seen through the cyclic shift.
+    void place(const Problem& problem, const Map& map, std::ptrdiff_t* offsets) const {
+        for (int y = 0, token = 0; y < problem.window_height; ++y) {
+            const std::int64_t map_row = (row * problem.window_height + y + problem.shift_height) % problem.height;
+            const std::ptrdiff_t start = image * map.batch + map_row * map.row;
+            std::int64_t map_column = (column * problem.window_width + problem.shift_width) % problem.width;
+            for (int x = 0; x < problem.window_width; ++x, ++token) {
+                offsets[token] = start + map_column * map.column;
+                if (++map_column == problem.width) map_column = 0;
+            }
+        }
+    }
+
+    // Whether the shift brought together, in this window, tokens that were apart.
+    bool is_mixed(const Problem& problem) const {
+        return (problem.shift_height && row == problem.rows_of_windows - 1) ||
+               (problem.shift_width && column == problem.columns_of_windows - 1);
+    }
+
+    // A number for each token that is the same where they were neighbours.
+    template <class T>
+    void regions(const Problem& problem, T* region) const {
+        const bool last_row = row == problem.rows_of_windows - 1,
+                   last_column = column == problem.columns_of_windows - 1;
+        for (int token = 0; token < problem.tokens; ++token) {
+            const int y = token / problem.window_width, x = token % problem.window_width;
+            region[token] = T((last_row && y >= problem.window_height - problem.shift_height ? 2 : 0) +
+                              (last_column && x >= problem.window_width - problem.shift_width ? 1 : 0));
+        }
+    }
+};
+
+// The units of a task, a head of a window each, one after the other: window by window, head by head. It knows where the
+// next one lies, because a unit's rows are too far apart for the processor to foresee and must be asked for early.
+class Walk {
+  public:
+    struct Rows {
+        std::ptrdiff_t *qkv, *output, *grad_qkv;
+
+        Rows(int tokens, char*& scratch)
+            : qkv(take<std::ptrdiff_t>(scratch, tokens)),
+              output(take<std::ptrdiff_t>(scratch, tokens)),
+              grad_qkv(take<std::ptrdiff_t>(scratch, tokens)) {}
+        void place(const Problem& problem, const Window& window) const {
+            window.place(problem, problem.qkv, qkv);
+            window.place(problem, problem.output, output);
+            if (problem.grad_qkv.data) window.place(problem, problem.grad_qkv, grad_qkv);
+        }
+    };
+
+    Walk(const Problem& problem, char*& scratch)
+        : problem_(problem), now_(problem.tokens, scratch), next_(problem.tokens, scratch) {}
+
+    // Calls enter(window) for each window, then visit(head) for each of its heads.
+    template <class Enter, class Visit>
+    void run(const Task& task, const Enter& enter, const Visit& visit) {
+        next_.place(problem_, Window(problem_, task.window_begin));
+        for (std::int64_t index = task.window_begin; index < task.window_end; ++index) {
+            std::swap(now_, next_);
+            if (index + 1 < task.window_end) next_.place(problem_, Window(problem_, index + 1));
+            enter(Window(problem_, index));
+            for (int head = task.head_begin; head < task.head_end; ++head) {
+                const bool last_head = head + 1 == task.head_end;
+                ahead_ = last_head ? index + 1 < task.window_end ? &next_ : nullptr : &now_;
+                next_head_ = last_head ? task.head_begin : head + 1;
+                visit(head);
+            }
+        }
+    }
+
+    const Rows& rows() const { return now_; }
+
+    // Ask for queries (part 0), keys (1) or values (2) of this unit or the next one.
+    void prefetch_qkv(int part, int head, int item_size) const {
+        prefetch<false>(problem_.qkv, now_.qkv, part * problem_.heads + head, item_size);
+    }
+    void prefetch_next_qkv(int part, int item_size) const {
+        if (ahead_) {
+            prefetch<false>(problem_.qkv, ahead_->qkv, part * problem_.heads + next_head_, item_size);
+        }
+    }
+    // Ask for what this unit will write; of the backward pass, for the gradient that it will read.
+    void prefetch_output(int head, int item_size) const {
+        prefetch<true>(problem_.output, now_.output, head, item_size);
+    }
+    void prefetch_grad_qkv(int part, int head, int item_size) const {
+        prefetch<true>(problem_.grad_qkv, now_.grad_qkv, part * problem_.heads + head, item_size);
+    }
+
+  private:
+    template <bool kWrite>
+    void prefetch(const Map& map, const std::ptrdiff_t* offsets, int head, int item_size) const {
+        const std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(problem_.head_dim) * item_size;
+        for (int i = 0; i < problem_.tokens; ++i) {
+            const char* row = map.data + offsets[i] + head * bytes;
+            for (std::ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
+        }
+    }
+
+    const Problem& problem_;
+    Rows now_, next_;
+    const Rows* ahead_ = nullptr;
+    int next_head_ = 0;
+};
+
+// What is added to the logits of one window, in units of log2(e), in rows of `stride`; null if nothing is.
+template <class T>
+class Mask {
+  public:
+    Mask(const Problem& problem, int stride, char*& scratch)
+        : problem_(problem),
+          stride_(stride),
+          values_(take<T>(scratch, static_cast<std::size_t>(problem.tokens) * stride)),
+          region_(take<T>(scratch, stride)) {}
+
+    const T* of(const Window& window) {
+        const bool mixed = window.is_mixed(problem_);
+        if (!mixed && !problem_.mask) return nullptr;
+        const int tokens = problem_.tokens;
+        if (mixed) {
+            clear(region_, stride_);
+            window.regions(problem_, region_);
+            const Vec<T> penalty = broadcast(T(pyemo::window::kShiftPenalty * pyemo::window::kLog2E));
+            for (int i = 0; i < tokens; ++i) {
+                const Vec<T> own = broadcast(region_[i]);
+                for (int j = 0; j < stride_; j += kLanes<T>) {
+                    store(values_ + i * stride_ + j, load(region_ + j) != own ? penalty : Vec<T>{});
+                }
+            }
+        }
+        if (problem_.mask) {
+            const std::int64_t index = window.row * problem_.columns_of_windows + window.column;
+            const T* given = static_cast<const T*>(problem_.mask) + index * tokens * tokens;
+            for (int i = 0; i < tokens; ++i) {
+                for (int j = 0; j < tokens; ++j) {
+                    const T value = given[i * tokens + j] * T(pyemo::window::kLog2E);
+                    T& sum = values_[i * stride_ + j];
+                    sum = mixed ? sum + value : value;
+                }
+                for (int j = tokens; j < stride_; ++j) values_[i * stride_ + j] = T(0);
+            }
+        }
+        return values_;
+    }
+
+  private:
+    const Problem& problem_;
+    int stride_;
+    T *values_, *region_;
+};
+
+}  // namespace pyemo::PYEMO_ISA::window

@@ -1,0 +1,282 @@
+#include "window_attention/window_attention.h"
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+#include "common/isa.h"
+#include "common/parallel.h"
+#include "window_attention/kernels.h"
+
+PYEMO_DISPATCH(window::Kernels, window_kernels)
+
+namespace pyemo::window {
+
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+
+class Buffer {
+  public:
+    explicit Buffer(std::size_t bytes)
+        : data_(bytes ? static_cast<char*>(::operator new(bytes, std::align_val_t(kAlignment))) : nullptr) {}
+    char* get() const { return data_.get(); }
+
+  private:
+    struct Free {
+        void operator()(char* data) const { ::operator delete(data, std::align_val_t(kAlignment)); }
+    };
+    std::unique_ptr<char, Free> data_;
+};
+
+std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Memory to work in, a piece for each thread that runs at once.
+class Scratch {
+  public:
+    Scratch(int threads, std::size_t bytes)
+        : bytes_(aligned(bytes)), taken_(std::max(threads, 1)), buffer_(bytes_ * taken_.size()) {}
+
+    template <class Body>
+    void lend(const Body& body) {
+        std::size_t piece = 0;
+        while (taken_[piece].exchange(true, std::memory_order_acquire)) piece = (piece + 1) % taken_.size();
+        body(buffer_.get() + piece * bytes_);
+        taken_[piece].store(false, std::memory_order_release);
+    }
+
+  private:
+    std::size_t bytes_;
+    std::vector<std::atomic<bool>> taken_;
+    Buffer buffer_;
+};
+
+void require(bool condition, const std::string& message) {
+    if (!condition) throw std::invalid_argument("window_attention: " + message);
+}
+
+void require_shape(const TensorView& view, const char* what, const std::vector<std::int64_t>& sizes) {
+    bool fits = view.ndim == static_cast<int>(sizes.size());
+    for (int d = 0; fits && d < view.ndim; ++d) fits = view.sizes[d] == sizes[d];
+    if (fits) return;
+    std::string expected;
+    for (const std::int64_t size : sizes) expected += (expected.empty() ? "" : ", ") + std::to_string(size);
+    require(false, std::string(what) + " must be of shape (" + expected + "), got " + view.describe());
+}
+
+void require_dtype(const TensorView& view, const char* what, DType dtype) {
+    if (view.dtype == dtype) return;
+    throw DTypeError("window_attention: " + std::string(what) + " must be " + name(dtype) + ", got " + view.describe());
+}
+
+void require_contiguous(const TensorView& view, const char* what) {
+    std::int64_t stride = 1;
+    for (int d = view.ndim - 1; d >= 0; --d) {
+        require(view.sizes[d] <= 1 || view.strides[d] == stride, std::string(what) + " must be contiguous");
+        stride *= view.sizes[d];
+    }
+}
+
+Map map_of(const TensorView& view, const char* what) {
+    require(view.sizes[3] <= 1 || view.strides[3] == 1, std::string(what) + " must have its channels side by side");
+    return {view.data, view.byte_stride(0), view.byte_stride(1), view.byte_stride(2)};
+}
+
+const Kernel& kernel_of(DType dtype) { return window_kernels().of[static_cast<int>(dtype)]; }
+
+DType compute_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
+
+// The problem but for the bias; everything checked.
+Problem make_problem(const Arguments& arguments, const TensorView& output, const char* output_name) {
+    const TensorView& qkv = *arguments.qkv;
+    if (!kernel_of(qkv.dtype).forward) {
+        throw DTypeError("window_attention: qkv must be float32, bfloat16, float16 or float64, got " + qkv.describe());
+    }
+    const auto [window_height, window_width] = arguments.window;
+    const auto [shift_height, shift_width] = arguments.shift;
+    require(qkv.ndim == 4, "qkv must be (B, H, W, 3 * C), got " + qkv.describe());
+    require(arguments.heads > 0 && qkv.sizes[3] % (3 * static_cast<std::int64_t>(arguments.heads)) == 0,
+            "the channels must be 3 * heads * head_dim with " + std::to_string(arguments.heads) + " heads, got " +
+                qkv.describe());
+    require(
+        window_height > 0 && window_width > 0 && qkv.sizes[1] % window_height == 0 && qkv.sizes[2] % window_width == 0,
+        "height and width must be divisible by the window " + std::to_string(window_height) + "x" +
+            std::to_string(window_width) + ", got " + qkv.describe());
+    require(shift_height >= 0 && shift_height < window_height && shift_width >= 0 && shift_width < window_width,
+            "the shift " + std::to_string(shift_height) + "x" + std::to_string(shift_width) +
+                " must be at least 0 and less than the window");
+
+    Problem problem{};
+    problem.batch = qkv.sizes[0], problem.height = qkv.sizes[1], problem.width = qkv.sizes[2];
+    problem.heads = arguments.heads;
+    problem.head_dim = static_cast<int>(qkv.sizes[3] / 3 / arguments.heads);
+    problem.window_height = window_height, problem.window_width = window_width;
+    problem.shift_height = shift_height, problem.shift_width = shift_width;
+    problem.tokens = window_height * window_width;
+    problem.rows_of_windows = problem.height / window_height;
+    problem.columns_of_windows = problem.width / window_width;
+    problem.scale = arguments.scale;
+
+    require_shape(output, output_name, {problem.batch, problem.height, problem.width, qkv.sizes[3] / 3});
+    require_dtype(output, output_name, qkv.dtype);
+    problem.qkv = map_of(qkv, "qkv");
+    problem.output = map_of(output, output_name);
+
+    const std::int64_t tokens = problem.tokens;
+    const auto parameter = [&](const TensorView* view, const char* what, const std::vector<std::int64_t>& sizes) {
+        if (!view) return static_cast<const void*>(nullptr);
+        require_shape(*view, what, sizes);
+        require_dtype(*view, what, compute_dtype(qkv.dtype));
+        require_contiguous(*view, what);
+        return static_cast<const void*>(view->data);
+    };
+    parameter(arguments.bias, "bias", {problem.heads, tokens, tokens});
+    problem.mask =
+        parameter(arguments.mask, "mask", {problem.rows_of_windows * problem.columns_of_windows, tokens, tokens});
+    problem.logit_scale = parameter(arguments.logit_scale, "logit_scale", {problem.heads});
+    return problem;
+}
+
+bool is_empty(const Problem& problem) { return problem.batch * problem.height * problem.width * problem.head_dim == 0; }
+
+// The bias in the kernels' form, which `problem` points to from then on.
+Buffer pack_bias(Problem& problem, const Arguments& arguments) {
+    const Kernel& kernel = kernel_of(arguments.qkv->dtype);
+    const std::size_t item = item_size(compute_dtype(arguments.qkv->dtype)), tokens = problem.tokens;
+    const std::size_t head = tokens * kernel.bias_stride(problem.tokens);
+    const int heads = arguments.bias ? problem.heads : 1;
+    Buffer packed(item * head * heads);
+    parallel_for(heads, arguments.threads, [&](std::int64_t i) {
+        kernel.pack_bias(problem.tokens, arguments.bias ? arguments.bias->data + item * i * tokens * tokens : nullptr,
+                         packed.get() + item * i * head);
+    });
+    problem.bias = packed.get();
+    problem.bias_head = arguments.bias ? static_cast<std::ptrdiff_t>(head) : 0;
+    return packed;
+}
+
+// How windows and heads are divided into tasks: the same for any number of threads, so that sums over tasks are too.
+struct Division {
+    std::int64_t windows, window_parts;
+    int heads, head_parts;
+
+    Division(const Problem& problem, std::int64_t least_windows, std::int64_t most_window_parts)
+        : windows(problem.batch * problem.rows_of_windows * problem.columns_of_windows), heads(problem.heads) {
+        constexpr std::int64_t kTasks = 64;
+        window_parts = std::clamp<std::int64_t>(windows / least_windows, 1, most_window_parts);
+        head_parts = static_cast<int>(std::clamp<std::int64_t>((kTasks + window_parts - 1) / window_parts, 1, heads));
+    }
+
+    std::int64_t tasks() const { return window_parts * head_parts; }
+
+    Task task(std::int64_t index) const {
+        const std::int64_t part = index / head_parts, head_part = index % head_parts;
+        return {part * windows / window_parts, (part + 1) * windows / window_parts,
+                static_cast<int>(head_part * heads / head_parts),
+                static_cast<int>((head_part + 1) * heads / head_parts)};
+    }
+};
+
+}  // namespace
+
+void forward(const Arguments& arguments, const TensorView& output) {
+    Problem problem = make_problem(arguments, output, "the output");
+    if (is_empty(problem)) return;
+    const Kernel& kernel = kernel_of(arguments.qkv->dtype);
+    const Buffer bias = pack_bias(problem, arguments);
+    const Division division(problem, 1, 64);
+    Scratch scratch(arguments.threads, kernel.scratch_bytes(problem, false));
+    parallel_for(division.tasks(), arguments.threads, [&](std::int64_t i) {
+        scratch.lend([&](char* memory) { kernel.forward(problem, division.task(i), memory); });
+    });
+}
+
+namespace {
+
+// Adds the tasks' sums of bias gradients, in their order, into grad_bias (heads, tokens, tokens).
+template <class C>
+void add_bias_gradients(const Problem& problem, const Division& division, const char* sums, std::size_t head_size,
+                        int stride, int threads, char* grad_bias) {
+    // Sums stand in the order of window parts, then heads.
+    parallel_for(problem.heads, threads, [&](std::int64_t head) {
+        C* target = reinterpret_cast<C*>(grad_bias) + head * problem.tokens * problem.tokens;
+        for (int i = 0; i < problem.tokens; ++i, target += problem.tokens) {
+            for (std::int64_t part = 0; part < division.window_parts; ++part) {
+                const C* source = reinterpret_cast<const C*>(sums) + (part * problem.heads + head) * head_size +
+                                  static_cast<std::size_t>(i) * stride;
+                for (int j = 0; j < problem.tokens; ++j) target[j] = part ? target[j] + source[j] : source[j];
+            }
+        }
+    });
+}
+
+}  // namespace
+
+void backward(const Arguments& arguments, const TensorView& grad_output, const TensorView& grad_qkv,
+              const TensorView* grad_bias, const TensorView* grad_logit_scale) {
+    Problem problem = make_problem(arguments, grad_output, "the output's gradient");
+    const TensorView& qkv = *arguments.qkv;
+    const DType dtype = compute_dtype(qkv.dtype);
+    require_shape(grad_qkv, "qkv's gradient", {qkv.sizes, qkv.sizes + qkv.ndim});
+    require_dtype(grad_qkv, "qkv's gradient", qkv.dtype);
+    problem.grad_qkv = map_of(grad_qkv, "qkv's gradient");
+    const std::int64_t tokens = problem.tokens;
+    if (grad_bias) {
+        require_shape(*grad_bias, "bias's gradient", {problem.heads, tokens, tokens});
+        require_dtype(*grad_bias, "bias's gradient", dtype);
+        require_contiguous(*grad_bias, "bias's gradient");
+    }
+    if (grad_logit_scale) {
+        require_shape(*grad_logit_scale, "logit_scale's gradient", {problem.heads});
+        require_dtype(*grad_logit_scale, "logit_scale's gradient", dtype);
+        require_contiguous(*grad_logit_scale, "logit_scale's gradient");
+        require(problem.logit_scale, "there is no logit_scale to have a gradient");
+    }
+
+    const std::size_t item = item_size(dtype);
+    if (is_empty(problem)) {
+        if (grad_bias) std::fill_n(grad_bias->data, item * problem.heads * tokens * tokens, 0);
+        if (grad_logit_scale) std::fill_n(grad_logit_scale->data, item * problem.heads, 0);
+        return;
+    }
+    const Kernel& kernel = kernel_of(qkv.dtype);
+    const Buffer bias = pack_bias(problem, arguments);
+    const Division division(problem, 4, 16);
+    const int stride = kernel.bias_stride(problem.tokens);
+    const std::size_t head_size = static_cast<std::size_t>(tokens) * stride;
+    const Buffer bias_sums(grad_bias ? item * division.window_parts * problem.heads * head_size : 0);
+    std::vector<double> logit_scale_sums(grad_logit_scale ? division.window_parts * problem.heads : 0);
+    Scratch scratch(arguments.threads, kernel.scratch_bytes(problem, true));
+    parallel_for(division.tasks(), arguments.threads, [&](std::int64_t i) {
+        const Task task = division.task(i);
+        const std::size_t first = i / division.head_parts * problem.heads + task.head_begin;
+        char* bias_sum = grad_bias ? bias_sums.get() + item * first * head_size : nullptr;
+        if (bias_sum) std::fill_n(bias_sum, item * (task.head_end - task.head_begin) * head_size, 0);
+        scratch.lend([&](char* memory) {
+            kernel.backward(problem, task, memory, bias_sum,
+                            grad_logit_scale ? logit_scale_sums.data() + first : nullptr);
+        });
+    });
+
+    const auto finish = [&](auto zero) {
+        using C = decltype(zero);
+        if (grad_bias) {
+            add_bias_gradients<C>(problem, division, bias_sums.get(), head_size, stride, arguments.threads,
+                                  grad_bias->data);
+        }
+        for (int head = 0; grad_logit_scale && head < problem.heads; ++head) {
+            double sum = 0;
+            for (std::int64_t part = 0; part < division.window_parts; ++part) {
+                sum += logit_scale_sums[part * problem.heads + head];
+            }
+            reinterpret_cast<C*>(grad_logit_scale->data)[head] = static_cast<C>(sum);
+        }
+    };
+    dtype == DType::float64 ? finish(0.0) : finish(0.0f);
+}
+
+}  // namespace pyemo::window
