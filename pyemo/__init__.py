@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "accelerate", "load", "restore"]
 
 if TYPE_CHECKING:
+    from pyemo.nn import accelerate, restore
     from pyemo.recognition import load
 
-_LAZY = {"load": "pyemo.recognition"}
+_LAZY = {"accelerate": "pyemo.nn", "load": "pyemo.recognition", "restore": "pyemo.nn"}
 
 
 def __getattr__(name: str) -> Any:

@@ -101,6 +101,11 @@ def window_attention(
     return op(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
 
 
+def has_kernel(tensor: Tensor) -> bool:
+    """Whether :func:`window_attention` of this tensor runs in a kernel, and not in plain PyTorch."""
+    return native is not None and tensor.is_cpu and tensor.dtype in _DTYPES
+
+
 def _from_numpy(array: Any) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"with qkv a numpy.ndarray, the other arrays must be such too, got {type(array).__name__}")

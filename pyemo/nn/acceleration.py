@@ -1,0 +1,170 @@
+"""Swaps the windowed attention of third-party models for the fused one, and back."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+
+from torch import nn
+
+from pyemo.nn.fused import Fused
+from pyemo.ops.native import native
+
+_ADAPTERS = {
+    "timm.models.swin_transformer": "pyemo.nn.timm_swin",
+    "timm.models.swin_transformer_v2": "pyemo.nn.timm_swin_v2",
+    "timm.models.swin_transformer_v2_cr": "pyemo.nn.timm_swin_v2_cr",
+    "timm.models.maxxvit": "pyemo.nn.timm_maxxvit",
+    "timm.models.gcvit": "pyemo.nn.timm_gcvit",
+    "torchvision.models.swin_transformer": "pyemo.nn.torchvision_swin",
+}
+"""Where a class is defined -> what knows how to swap it. Imported only for a model that has such a class."""
+
+_NO_BIAS = "has no position bias: torch's scaled_dot_product_attention serves it"
+_LEFT_ALONE = {
+    "timm.models.davit.WindowAttention": _NO_BIAS,
+    "timm.models.efficientvit_msra.LocalWindowAttention": "computes its heads one after the other, each from the last",
+    "timm.models.hiera.MaskUnitAttention": _NO_BIAS,
+    "timm.models.hieradet_sam2.MultiScaleAttention": _NO_BIAS,
+    "timm.models.maxxvit.ParallelPartitionAttention": "splits its channels between windows and grids",
+    "timm.models.maxxvit.PartitionAttention2d": "keeps its maps channels first",
+    "timm.models.nest.Attention": _NO_BIAS,
+    "timm.models.tiny_vit.Attention": "its qkv's channels are ordered (head, q|k|v)",
+    "timm.models.twins.LocallyGroupedAttn": _NO_BIAS,
+    "timm.models.vision_transformer_sam.Attention": "its position bias depends on the queries",
+}
+"""Windowed attention that the operation cannot compute, or that it would not serve -> why."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One module with windowed attention."""
+
+    name: str
+    """Its name in ``model.named_modules()``; empty for the model itself."""
+    kind: str
+    """Its class, as it was before."""
+    swapped: bool
+    note: str
+    """Why it was left alone, or when a swapped one still takes its original path; may be empty."""
+
+
+@dataclass(frozen=True)
+class AccelerationReport:
+    """What :func:`accelerate` did. Prints as a table."""
+
+    entries: tuple[Entry, ...]
+
+    @property
+    def swapped(self) -> list[str]:
+        """Names of the modules that are fused now."""
+        return [entry.name for entry in self.entries if entry.swapped]
+
+    @property
+    def left_alone(self) -> dict[str, str]:
+        """Name -> reason."""
+        return {entry.name: entry.note for entry in self.entries if not entry.swapped}
+
+    def __str__(self) -> str:
+        if not self.entries:
+            return "no module with a windowed attention that pyemo knows"
+        rows = [("module", "class", "", "note")]
+        rows += [(e.name or "(model)", e.kind, "fused" if e.swapped else "left alone", e.note) for e in self.entries]
+        widths = [max(len(row[column]) for row in rows) for column in range(3)]
+        lines = [
+            "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
+        ]
+        lines.append(f"{len(self.swapped)} of {len(self.entries)} fused")
+        return "\n".join(line.rstrip() for line in lines)
+
+    __repr__ = __str__
+
+
+def accelerate(model: nn.Module) -> AccelerationReport:
+    """Swap every windowed attention of the model that :func:`pyemo.ops.window_attention` can compute for it, in place.
+
+    Known are the Swin Transformers of timm (``swin_transformer``, ``swin_transformer_v2``, ``swin_transformer_v2_cr``) and torchvision
+    (``swin_t`` and so on, ``swin_v2_t`` and so on), and timm's MaxViT and GCViT. Roll, partition and merge of the windows become a part
+    of the operation. Outputs and gradients stay the same up to rounding; so do ``state_dict``, parameters, buffers, names and hooks of
+    modules, and what the model does with other sizes of image.
+
+    A module is swapped by giving it a class derived from its own: its parameters are not touched, and it can be copied, pickled,
+    compiled and trained as before. It takes its original path when attention weights are to be dropped out (``attn_drop`` in training),
+    when hooks wait for modules that the operation passes over, where the operation has no kernel (CUDA, say), and while ``torch.fx``
+    traces it. To export for another runtime, :func:`restore` first.
+
+    In evaluation mode, with no gradient recorded, a module keeps its position bias until the values that it was computed from change.
+
+    Args:
+        model: any module; wrapped in ``DistributedDataParallel`` too. A second call changes nothing.
+
+    Returns:
+        A report, to be printed or asked: each module with windowed attention, whether it is fused, and if not, why.
+
+    >>> import timm
+    >>> model = timm.create_model("swin_tiny_patch4_window7_224")
+    >>> report = accelerate(model)
+    >>> len(report.swapped)
+    12
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    entries: list[Entry] = []
+    done: set[int] = set()
+    for name, module in model.named_modules():
+        if id(module) in done:
+            continue
+        if isinstance(module, Fused):
+            kind, obstacle = module.original(), None
+        else:
+            found = _fused_class(type(module))
+            if found is None:
+                continue
+            kind = type(module)
+            obstacle = found if isinstance(found, str) else _obstacle(module, found)
+            if not isinstance(found, str) and obstacle is None:
+                module.__class__ = found
+        if isinstance(module, Fused):
+            done.update(id(part) for part in module.passed_over())
+        note = obstacle or (module.note() if isinstance(module, Fused) else "")
+        entries.append(Entry(name, kind.__name__, obstacle is None, note))
+    return AccelerationReport(tuple(entries))
+
+
+def restore(model: nn.Module) -> int:
+    """Undo :func:`accelerate`: every module gets its own class back. Returns how many there were."""
+    fused = [module for module in model.modules() if isinstance(module, Fused)]
+    for module in fused:
+        if type(module).__mro__[1] is not Fused:
+            raise ValueError(
+                f"{type(module).__name__} was derived from an accelerated module's class since: undo that first"
+            )
+    for module in fused:
+        module.forget()
+        module.__class__ = module.original()  # type: ignore[assignment]
+    return len(fused)
+
+
+def _fused_class(kind: type) -> type[Fused] | str | None:
+    """What the class is to be swapped for, or why not; None if it has nothing to do with windowed attention."""
+    for base in kind.__mro__:
+        reason = _LEFT_ALONE.get(f"{base.__module__}.{base.__qualname__}")
+        if reason is not None:
+            return reason
+        if base.__module__ not in _ADAPTERS:
+            continue
+        known: dict[type, type[Fused]] = importlib.import_module(_ADAPTERS[base.__module__]).FUSED
+        if base in known:
+            derived = f"{kind.__qualname__} is derived from {base.__name__} and may compute something else"
+            return known[base] if base is kind else derived
+    return None
+
+
+def _obstacle(module: nn.Module, fused: type[Fused]) -> str | None:
+    if native is None:
+        return "pyemo was built without its native module"
+    for part in [module, *fused.passed_over(module)]:  # type: ignore[arg-type]
+        patched = [name for name in (fused.METHOD, "forward") if name in vars(part)]
+        if patched:
+            return f"{type(part).__name__}.{patched[0]} is replaced on this object"
+    return fused.obstacle(module)
