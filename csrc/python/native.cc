@@ -10,6 +10,8 @@ namespace py = pybind11;
 namespace pyemo {
 
 void bind_color_deconvolution(py::module_& module);
+void bind_window_attention(py::module_& module);
+void bind_spectrogram(py::module_& module);
 
 }  // namespace pyemo
 
@@ -43,4 +45,6 @@ PYBIND11_MODULE(_native, module) {
     module.attr("dtypes") = dtypes;
 
     bind_color_deconvolution(module);
+    bind_window_attention(module);
+    bind_spectrogram(module);
 }

@@ -7,6 +7,14 @@ autocast, and has gradients of first and second order. :mod:`pyemo.ops.reference
 from __future__ import annotations
 
 from pyemo.ops.color import color_deconvolution, color_reconvolution
+from pyemo.ops.spectrogram import spectrogram_slices
+from pyemo.ops.spectrogram_slicer import SpectrogramSlicer
 from pyemo.ops.windows import window_attention
 
-__all__ = ["color_deconvolution", "color_reconvolution", "window_attention"]
+__all__ = [
+    "SpectrogramSlicer",
+    "color_deconvolution",
+    "color_reconvolution",
+    "spectrogram_slices",
+    "window_attention",
+]

@@ -6,6 +6,7 @@ They are what the kernels are tested against, what runs where there is no kernel
 from __future__ import annotations
 
 from pyemo.ops.reference.color import color_deconvolution, color_reconvolution
+from pyemo.ops.reference.spectrogram import spectrogram_slices
 from pyemo.ops.reference.windows import window_attention
 
-__all__ = ["color_deconvolution", "color_reconvolution", "window_attention"]
+__all__ = ["color_deconvolution", "color_reconvolution", "spectrogram_slices", "window_attention"]
