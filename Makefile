@@ -2,15 +2,16 @@
 # make demo CLIP=FILE  the same for a clip of your own
 # make test            build, install with what the tests need, and run them
 # make lint            formatting, static analysis and types
-# make bench           benchmarks of the ops (about a minute)
+# make bench           measure the ops on this machine; PART=models, pipeline, accuracy or all for the rest
 
 PYTHON ?= python3
 VENV   ?= .venv
 CLIP   ?=
 OUT    ?= demo-output
+PART   ?= ops
 
 # Whatever ends up in the wheel; a change of any of it reinstalls.
-SOURCES := $(shell git ls-files -- pyproject.toml CMakeLists.txt README.md csrc pyemo plugins 2>/dev/null)
+SOURCES := $(shell git ls-files -- pyproject.toml CMakeLists.txt README.md csrc pyemo plugins benchmarks 2>/dev/null)
 
 .PHONY: demo test lint bench clean
 
@@ -27,7 +28,7 @@ lint: $(VENV)/installed-dev
 	git ls-files 'csrc/*.h' 'csrc/*.cc' 'csrc/*.cu' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 
 bench: $(VENV)/installed-dev
-	$(VENV)/bin/pytest benchmarks
+	$(VENV)/bin/pyemo bench $(PART)
 
 $(VENV)/installed: $(SOURCES)
 	$(PYTHON) -m venv $(VENV)

@@ -33,7 +33,9 @@ Result = Tensor | np.ndarray | Sequence[Tensor] | None
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("pyemo")
-    group.addoption("--rounds", type=int, help="timed calls of each implementation (default: as many as the case wants)")
+    group.addoption(
+        "--rounds", type=int, help="timed calls of each implementation (default: as many as the case wants)"
+    )
     group.addoption("--no-compile", action="store_true", help="leave out what torch.compile makes")
 
 
@@ -56,7 +58,9 @@ def compare(benchmark: BenchmarkFixture, request: pytest.FixtureRequest) -> Iter
     torch._dynamo.reset()
     torch.manual_seed(0)
 
-    def run(op: str, case: str, dtype: torch.dtype, implementations: Mapping[str, Callable[[], Any]], **rest: Any) -> None:
+    def run(
+        op: str, case: str, dtype: torch.dtype, implementations: Mapping[str, Callable[[], Any]], **rest: Any
+    ) -> None:
         if request.config.getoption("--no-compile"):
             implementations = {name: call for name, call in implementations.items() if "compile" not in name}
         rest["rounds"] = request.config.getoption("--rounds") or rest["rounds"]
@@ -137,7 +141,9 @@ def check(name: str, result: Result, expected: Result, tolerance: float) -> None
         assert one.shape == reference.shape, f"{name} gives shape {tuple(one.shape)}, expected {tuple(reference.shape)}"
         error = float((one - reference).norm() / reference.norm())
         # Written so that NaN fails too.
-        assert error <= tolerance, f"{name} is wrong in tensor {number}: relative error {error:.2g}, allowed {tolerance:g}"
+        assert error <= tolerance, (
+            f"{name} is wrong in tensor {number}: relative error {error:.2g}, allowed {tolerance:g}"
+        )
 
 
 def flat(result: Result) -> list[Tensor]:

@@ -107,7 +107,8 @@ def variants(architecture: str, prepare: Callable[[nn.Module], nn.Module]) -> di
         found[f"compiled {name}"] = torch.compile(prepare(create(architecture, fused=fused)), dynamic=False)
     for name in ("pyemo", "pyemo compiled"):
         model = prepare(create(architecture, fused=False))
-        pyemo.accelerate(model)
+        report = pyemo.accelerate(model)
+        assert report.swapped, report
         found[name] = torch.compile(model, dynamic=False) if "compiled" in name else model
     return found
 

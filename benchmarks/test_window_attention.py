@@ -64,9 +64,7 @@ def test_forward(compare: Callable[..., None], stage: int, shift: int, batch: in
 
 
 @each_case
-def test_forward_backward(
-    compare: Callable[..., None], stage: int, shift: int, batch: int, dtype: torch.dtype
-) -> None:
+def test_forward_backward(compare: Callable[..., None], stage: int, shift: int, batch: int, dtype: torch.dtype) -> None:
     """With the gradients to the map and the bias."""
     source, bias = inputs(stage, batch, dtype)
     side, channels, heads = STAGES[stage]
@@ -90,10 +88,7 @@ def test_forward_backward(
         "window_attention forward + backward",
         title(stage, shift, batch),
         dtype,
-        {
-            name: lambda f=f: step(f, qkv, bias, grad)
-            for name, f in implementations(side, heads, shift, dtype).items()
-        },
+        {name: lambda f=f: step(f, qkv, bias, grad) for name, f in implementations(side, heads, shift, dtype).items()},
         expected=step(exact, *doubles, grad.double()),
         tolerance=TOLERANCES[dtype],
         rounds=30,

@@ -10,7 +10,14 @@ from matplotlib.figure import Figure
 from pyemo.benchmarking.summary import Measurement
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the shapes tell them apart in black and white.
-_BASELINES = [("#0072B2", "s"), ("#D55E00", "^"), ("#009E73", "v"), ("#CC79A7", "D"), ("#56B4E9", "<"), ("#E69F00", ">")]
+_BASELINES = [
+    ("#0072B2", "s"),
+    ("#D55E00", "^"),
+    ("#009E73", "v"),
+    ("#CC79A7", "D"),
+    ("#56B4E9", "<"),
+    ("#E69F00", ">"),
+]
 _OURS = [("#000000", "o"), ("#000000", "*")]
 
 
@@ -28,7 +35,9 @@ def chart(measurements: Sequence[Measurement], title: str) -> Figure:
         _draw(panel, cases, styles)
         panel.set_title(f"{op}, {dtype}" + (f", threads: {threads}" if several else ""), fontsize=10, loc="left")
     axes[-1].set_xlabel("median time (ms)")
-    handles = {label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+    handles = {
+        label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
     figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=9, x=0.01, ha="left")
     return figure

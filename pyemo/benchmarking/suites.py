@@ -19,7 +19,7 @@ _FOLDERS = (_PACKAGE / "benchmarks", _PACKAGE.parent / "benchmarks")  # of an in
 _OWN = {"models": "test_models.py", "pipeline": "test_pipeline.py"}  # all other suites are of ops
 _NEEDED = {"pytest": "pytest", "pytest_benchmark": "pytest-benchmark", "skimage": "scikit-image"}
 
-_NO_TESTS, _INTERRUPTED = 5, 2  # exit statuses of pytest
+_NO_TESTS = 5  # an exit status of pytest
 _STDERR = 2
 
 
@@ -75,6 +75,7 @@ def run_suites(
         KeyboardInterrupt: after the process has written its report of what was done.
     """
     options = ["-q", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull]
+    options += ["--strict-markers", "--continue-on-collection-errors"]
     options += ["--rootdir", str(files[0].parent), "--benchmark-quiet", "--benchmark-json", str(report.absolute())]
     options += ["-k", expression] if expression else []
     options += ["-m", "scaling"] if scaling else []
@@ -92,8 +93,6 @@ def run_suites(
             except KeyboardInterrupt:  # pytest has got it too, and writes what it has
                 process.wait()
                 raise
-    if status == _INTERRUPTED:
-        raise KeyboardInterrupt
     if status == _NO_TESTS:
         raise PyemoError(f"no benchmark matches {expression!r}" if expression else "no benchmark was found")
     if not report.is_file() or not report.stat().st_size:

@@ -33,12 +33,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=["ops", "models", "pipeline", "accuracy", "all"],
         help="what to measure (default: ops); accuracy: the largest errors of the ops against float64, on each instruction set",
     )
-    parser.add_argument("-k", dest="expression", metavar="EXPR", help="only cases that match, for instance 'stage1 and not backward'")
+    parser.add_argument(
+        "-k", dest="expression", metavar="EXPR", help="only cases that match, for instance 'stage1 and not backward'"
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default: runs/bench-PART)")
     speed = parser.add_mutually_exclusive_group()
     speed.add_argument("--rounds", type=_positive, metavar="N", help="timed calls of each implementation")
-    speed.add_argument("--quick", action="store_true", help=f"the same as --rounds {_QUICK}: for a look, not for figures")
-    parser.add_argument("--no-compile", action="store_true", help="leave out the baselines of torch.compile, which take longest")
+    speed.add_argument(
+        "--quick", action="store_true", help=f"the same as --rounds {_QUICK}: for a look, not for figures"
+    )
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out the baselines of torch.compile, which take longest"
+    )
     parser.add_argument(
         "--threads",
         type=_thread_counts,
@@ -145,7 +151,7 @@ def _machine_lines(machine: dict[str, Any]) -> list[str]:
     peaks = [f"copy {machine['copy_bandwidth'] / 1e9:.1f} GB/s (read and written)"]
     peaks += [f"matrix products {dtype} {peak / 1e9:.0f} GFLOP/s" for dtype, peak in machine["gemm_peak"].items()]
     lines = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']} (torch: {machine['torch_isa']}), {machine['threads']} threads",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']} (torch: {machine['torch_isa']}), threads: {machine['threads']}",
         f"{machine['system']}; {versions}",
         f"measured peaks: {'; '.join(peaks)}",
     ]
