@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from pyemo.benchmarking.summary import Measurement
 
@@ -38,8 +40,17 @@ def chart(measurements: Sequence[Measurement], title: str) -> Figure:
     handles = {
         label: handle for panel in axes for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper left", ncols=4, frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=9, x=0.01, ha="left")
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        title=title,
+        alignment="left",
+        loc="outside upper left",
+        ncols=4,
+        frameon=False,
+        fontsize=9,
+        title_fontsize=9,
+    )
     return figure
 
 
@@ -73,6 +84,10 @@ def _draw(panel: Axes, cases: dict[str, list[Measurement]], styles: dict[str, tu
         if rows[0].floor is not None:
             panel.plot(1e3 * rows[0].floor, line, "|", label="floor", color="#666666", markersize=16, linestyle="none")
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
+    low, high = panel.get_xlim()
+    panel.set_xlim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))  # both ends have a number
     panel.set_yticks(range(len(cases)), list(cases), fontsize=8)
     panel.set_ylim(len(cases) - 0.5, -0.5)
     panel.grid(axis="x", which="both", color="#DDDDDD", linewidth=0.5)

@@ -6,7 +6,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,6 @@ def read_measurements(reports: Iterable[Path]) -> list[Measurement]:
 
 def compare(measurements: Sequence[Measurement]) -> list[Measurement]:
     """The same with ``ratio`` and ``scaling`` filled in, the implementations of a case from fast to slow."""
-    from dataclasses import replace
-
     cases: dict[tuple[str, str, str, int], list[Measurement]] = defaultdict(list)
     series: dict[tuple[str, str, str, str], list[Measurement]] = defaultdict(list)
     for one in measurements:

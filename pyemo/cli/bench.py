@@ -108,6 +108,7 @@ def _report(reports: Sequence[Path], arguments: argparse.Namespace, out: Path, d
     if not measurements:
         return
     machine = machine_info(reports[-1])
+    machine["threads"] = ", ".join(map(str, sorted({one.threads for one in measurements})))
     averages = means(measurements)
     _print(*_machine_lines(machine))
     if arguments.no_compile:
