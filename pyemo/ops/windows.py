@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from pyemo.ops.native import View, library, native, tensor_view, viewable, warn_of_fallback
 from pyemo.ops.reference import windows as reference
@@ -97,7 +98,10 @@ def window_attention(
             )
     if scale is None:
         scale = reference.default_scale(qkv, num_heads, logit_scale)
-    op = _forward if wants_grad and torch.is_grad_enabled() else _forward_without_grad
+    if forward_ad._current_level >= 0:
+        op: Callable[..., Tensor] = reference.attend  # the operators have no forward-mode derivatives
+    else:
+        op = _forward if wants_grad and torch.is_grad_enabled() else _forward_without_grad
     return op(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
 
 
@@ -388,7 +392,7 @@ for _name in ("window_attention", "window_attention_without_grad"):
     library.define(f"{_name}({_TENSORS}, {_CONSTANTS}) -> Tensor")
     # Every backend runs the reference but those that have a kernel.
     library.impl(_name, _run_reference, "CompositeExplicitAutograd")
-    if native is not None and hasattr(native, "window_attention"):
+    if native is not None:
         library.impl(_name, _run_native, "CPU")
     torch.library.register_fake(f"pyemo::{_name}", _fake, lib=library)
     torch.library.register_vmap(f"pyemo::{_name}", _vmap, lib=library)
@@ -397,7 +401,7 @@ library.define(
     " -> (Tensor, Tensor, Tensor)"
 )
 library.impl("window_attention_backward", _run_reference_backward, "CompositeExplicitAutograd")
-if native is not None and hasattr(native, "window_attention"):
+if native is not None:
     library.impl("window_attention_backward", _run_native_backward, "CPU")
 torch.library.register_fake("pyemo::window_attention_backward", _fake_backward, lib=library)
 torch.library.register_vmap("pyemo::window_attention_backward", _vmap_backward, lib=library)
