@@ -6,6 +6,7 @@ look-up in a table of 256 logarithms.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -130,14 +131,14 @@ def test_backward(compare: Callable[..., None], layout: str) -> None:
     image = frames(shape, torch.float32, layout).requires_grad_()
     grad = torch.randn(shape[0], 1, *shape[1:])
     exact = image.detach().double().requires_grad_()
-    outputs = {name: f(image) for name, f in implementations(select, torch.float32).items()}
+    output = functools.cache(lambda f: f(image))
     compare(
         "color_deconvolution backward",
         f"{title(shape)} {layout} from {select}",
         torch.float32,
         {
-            name: lambda output=output: torch.autograd.grad(output, image, grad, retain_graph=True)
-            for name, output in outputs.items()
+            name: lambda f=f: torch.autograd.grad(output(f), image, grad, retain_graph=True)
+            for name, f in implementations(select, torch.float32).items()
         },
         expected=torch.autograd.grad(reference(exact, select=select), exact, grad.double()),
         tolerance=1e-5,

@@ -107,7 +107,8 @@ def _report(reports: Sequence[Path], arguments: argparse.Namespace, out: Path, d
     measurements = read_measurements(reports)
     if not measurements:
         return
-    machine = machine_info(reports[-1])
+    # The first run's load is that of others alone.
+    machine = {**machine_info(reports[-1]), "load": machine_info(reports[0])["load"]}
     machine["threads"] = ", ".join(map(str, sorted({one.threads for one in measurements})))
     averages = means(measurements)
     _print(*_machine_lines(machine))
