@@ -49,16 +49,35 @@ inline void take_power(double power, T* squares, int count) {
     }
 }
 
+template <int kLength, class T>
+PYEMO_ALWAYS_INLINE Vec<T> filtered_by(const T* bins, const T* weights) {
+    Vec<T> sum = load(bins) * weights[0];
+    for (int i = 1; i < kLength; ++i) sum += load(bins + i * kLanes<T>) * weights[i];
+    return sum;
+}
+
+// The weighted sum of neighbouring bins. Most filters are short, and loops of few and varying turns are slow.
 template <class T>
-inline Vec<T> filtered(const T* bins, const T* weights, int length) {
-    Vec<T> sums[2] = {};
-    int i = 0;
-    for (; i + 2 <= length; i += 2) {
-        sums[0] += load(bins + i * kLanes<T>) * weights[i];
-        sums[1] += load(bins + (i + 1) * kLanes<T>) * weights[i + 1];
+PYEMO_ALWAYS_INLINE Vec<T> filtered(const T* bins, const T* weights, int length) {
+    Vec<T> sum{};
+    for (; length >= 8; length -= 8, weights += 8, bins += 8 * kLanes<T>) sum += filtered_by<8>(bins, weights);
+    switch (length) {
+        case 1:
+            return sum + filtered_by<1>(bins, weights);
+        case 2:
+            return sum + filtered_by<2>(bins, weights);
+        case 3:
+            return sum + filtered_by<3>(bins, weights);
+        case 4:
+            return sum + filtered_by<4>(bins, weights);
+        case 5:
+            return sum + filtered_by<5>(bins, weights);
+        case 6:
+            return sum + filtered_by<6>(bins, weights);
+        case 7:
+            return sum + filtered_by<7>(bins, weights);
     }
-    if (i < length) sums[0] += load(bins + i * kLanes<T>) * weights[i];
-    return sums[0] + sums[1];
+    return sum;
 }
 
 template <class T>

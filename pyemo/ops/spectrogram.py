@@ -190,7 +190,7 @@ def _run_native(waveform: Tensor, window: Tensor | None, *options: Any) -> Tenso
     output = _fake(waveform, window, *options)
     taper = settings.full_window(window)
     native.spectrogram_slices(
-        _plan(settings),
+        plan(settings),
         tensor_view(waveform),
         tensor_view(taper),
         settings.slice_frames,
@@ -201,7 +201,7 @@ def _run_native(waveform: Tensor, window: Tensor | None, *options: Any) -> Tenso
     return output
 
 
-def _plan(settings: Settings) -> Any:
+def plan(settings: Settings) -> Any:
     """The kernels' tables, which do not depend on window and slices."""
     return _cached_plan(settings._replace(window=None, win_length=0, slice_frames=0, slice_hop=0, tail=""))
 
@@ -245,7 +245,7 @@ def _run_native_backward(
     grad_waveform = torch.empty_like(waveform, memory_format=torch.contiguous_format)
     taper = settings.full_window(window)
     native.spectrogram_slices_backward(
-        _plan(settings),
+        plan(settings),
         tensor_view(grad),
         tensor_view(waveform),
         tensor_view(taper),

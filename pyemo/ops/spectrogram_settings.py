@@ -150,7 +150,7 @@ def checked_options(
         raise ValueError(f"n_fft must be at most {1 << 20}, got {n_fft}")
     if not _is_integer(win_length) or not 1 <= win_length <= n_fft:
         raise ValueError(f"win_length must be from 1 to n_fft={n_fft}, got {win_length!r}")
-    if not (power > 0 and math.isfinite(power)):
+    if not 0 < power < math.inf:
         raise ValueError(f"power must be positive, got {power}")
     if not (SMALLEST_AMIN <= amin < math.inf):
         raise ValueError(f"amin must be positive and at least 2 ** -126, got {amin}")

@@ -78,16 +78,11 @@ class SpectrogramSlicer(nn.Module):
             raise ValueError('pad_mode="circular" starts with the end of the sound, which live sound does not have yet')
         samples: Tensor = spectrogram.from_numpy(chunk) if isinstance(chunk, np.ndarray) else chunk
         spectrogram.check_waveform(samples)
-        kept: Tensor | None = self._samples
-        if kept is None:
+        if self._samples is None:
             self._is_numpy = isinstance(chunk, np.ndarray)
-            kept = samples[..., :0]
-        elif samples.dtype != kept.dtype or samples.shape[:-1] != kept.shape[:-1]:
-            raise ValueError(
-                f"chunk must be {kept.dtype} of shape ({', '.join([*map(str, kept.shape[:-1]), 't'])}) like those before, got "
-                f"{samples.dtype} of shape {tuple(samples.shape)}; flush() or reset() starts another sound"
-            )
-        self._samples = torch.cat([kept, samples], -1)
+            self._samples = samples[..., :0]
+        _check_same(samples, self._samples)
+        self._samples = torch.cat([self._samples, samples], -1)
         self._received += samples.shape[-1]
         padding = self.settings.padding
         if not self._started and self._received > padding:
@@ -178,3 +173,12 @@ class SpectrogramSlicer(nn.Module):
 
     def _returned(self, slices: Tensor) -> Any:
         return slices.numpy() if self._is_numpy else slices
+
+
+def _check_same(chunk: Tensor, before: Tensor) -> None:
+    if chunk.dtype != before.dtype or chunk.shape[:-1] != before.shape[:-1]:
+        shape = ", ".join([*map(str, before.shape[:-1]), "t"])
+        raise ValueError(
+            f"chunk must be {before.dtype} of shape ({shape}) like those before, got {chunk.dtype} of shape {tuple(chunk.shape)}; "
+            "flush() or reset() starts another sound"
+        )
