@@ -21,14 +21,19 @@ _ADAPTERS = {
 """Where a class is defined -> what knows how to swap it. Imported only for a model that has such a class."""
 
 _NO_BIAS = "has no position bias: torch's scaled_dot_product_attention serves it"
+_NO_BLOCK = "is not in a block of its library, which would partition the windows"
 _LEFT_ALONE = {
     "timm.models.davit.WindowAttention": _NO_BIAS,
     "timm.models.efficientvit_msra.LocalWindowAttention": "computes its heads one after the other, each from the last",
+    "timm.models.gcvit.WindowAttentionGlobal": _NO_BLOCK,
     "timm.models.hiera.MaskUnitAttention": _NO_BIAS,
     "timm.models.hieradet_sam2.MultiScaleAttention": _NO_BIAS,
     "timm.models.maxxvit.ParallelPartitionAttention": "splits its channels between windows and grids",
     "timm.models.maxxvit.PartitionAttention2d": "keeps its maps channels first",
     "timm.models.nest.Attention": _NO_BIAS,
+    "timm.models.swin_transformer.WindowAttention": _NO_BLOCK,
+    "timm.models.swin_transformer_v2.WindowAttention": _NO_BLOCK,
+    "timm.models.swin_transformer_v2_cr.WindowMultiHeadAttention": _NO_BLOCK,
     "timm.models.tiny_vit.Attention": "its qkv's channels are ordered (head, q|k|v)",
     "timm.models.twins.LocallyGroupedAttn": _NO_BIAS,
     "timm.models.vision_transformer_sam.Attention": "its position bias depends on the queries",
@@ -124,8 +129,7 @@ def accelerate(model: nn.Module) -> AccelerationReport:
             obstacle = found if isinstance(found, str) else _obstacle(module, found)
             if not isinstance(found, str) and obstacle is None:
                 module.__class__ = found
-        if isinstance(module, Fused):
-            done.update(id(part) for part in module.passed_over())
+        done.update(id(part) for part in module.modules())
         note = obstacle or (module.note() if isinstance(module, Fused) else "")
         entries.append(Entry(name, kind.__name__, obstacle is None, note))
     return AccelerationReport(tuple(entries))
@@ -163,7 +167,10 @@ def _fused_class(kind: type) -> type[Fused] | str | None:
 def _obstacle(module: nn.Module, fused: type[Fused]) -> str | None:
     if native is None:
         return "pyemo was built without its native module"
-    for part in [module, *fused.passed_over(module)]:  # type: ignore[arg-type]
+    if altered := fused.altered(module):
+        return altered
+    parts = [module, module.attn] if fused.ATTENTION else [module]
+    for part in parts:
         patched = [name for name in (fused.METHOD, "forward") if name in vars(part)]
         if patched:
             return f"{type(part).__name__}.{patched[0]} is replaced on this object"

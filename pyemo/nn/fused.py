@@ -13,6 +13,8 @@ from pyemo.ops.windows import has_kernel
 
 _LARGEST_KEPT = 2**21
 """Elements of a position bias that is kept between calls, 8 MB: that of 32 heads and windows of 16x16."""
+_PLAIN: dict[str, tuple[type[nn.Module], ...]] = {"attn_drop": (nn.Dropout, nn.Identity), "softmax": (nn.Softmax,)}
+"""Submodules of an attention that need not be called, and of which classes they may be for that."""
 
 
 class Fused(nn.Module):
@@ -20,6 +22,9 @@ class Fused(nn.Module):
 
     METHOD: ClassVar[str] = "forward"
     """The method of the original class that this one replaces."""
+
+    ATTENTION: ClassVar[type[nn.Module] | None] = None
+    """The class of the original's ``attn``, if it has one."""
 
     @classmethod
     def original(cls) -> type[nn.Module]:
@@ -31,10 +36,25 @@ class Fused(nn.Module):
         """Why this module of the original class cannot be swapped."""
         return None
 
+    @classmethod
+    def altered(cls, module: Any) -> str | None:
+        """What stands in the place of a part of the original that fusing passes over: it may do something else."""
+        if cls.ATTENTION is None:
+            return None
+        if type(module.attn) is not cls.ATTENTION:
+            return f"its attention is a {type(module.attn).__name__}, not a {cls.ATTENTION.__name__}"
+        for name, kinds in _PLAIN.items():
+            part = module.attn._modules.get(name)
+            if part is not None and type(part) not in kinds:
+                return f"its {name} is a {type(part).__name__}"
+        return None
+
     def passed_over(self) -> list[nn.Module]:
         """Submodules that are no longer called, though their parameters and submodules are used."""
+        if self.ATTENTION is None:
+            return []
         attn: Any = self.attn
-        return [attn, *(part for name, part in attn.named_children() if name in ("attn_drop", "softmax"))]
+        return [attn, *(attn._modules[name] for name in _PLAIN if name in attn._modules)]
 
     def dropped_share(self) -> float:
         """Share of the attention weights that training drops out."""
@@ -47,7 +67,7 @@ class Fused(nn.Module):
 
     def fuses(self, x: Tensor) -> bool:
         """Whether this call takes the fused path. (``torch.fx`` calls with something that is no tensor.)"""
-        if not isinstance(x, Tensor) or not has_kernel(x):
+        if not isinstance(x, Tensor) or not has_kernel(x) or self.altered(self):
             return False
         parts = self.passed_over()
         if self.dropped_share() > 0 and (self.training or any(part.training for part in parts)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from timm.models.gcvit import GlobalContextVitBlock
+from timm.models.gcvit import GlobalContextVitBlock, WindowAttentionGlobal
 from torch import Tensor
 
 from pyemo.nn.fused import Fused, gather
@@ -14,6 +14,7 @@ from pyemo.ops.windows import window_attention
 
 class FusedGlobalContextVitBlock(Fused, GlobalContextVitBlock):
     METHOD = "_window_attn"
+    ATTENTION = WindowAttentionGlobal
 
     def _window_attn(self, x: Tensor, q_global: Tensor | None = None) -> Tensor:
         window: Any = self.window_size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models.maxxvit import PartitionAttentionCl
+from timm.models.maxxvit import AttentionCl, PartitionAttentionCl
 from torch import Tensor
 
 from pyemo.nn.fused import Fused
@@ -13,6 +13,7 @@ from pyemo.ops.windows import window_attention
 
 class FusedPartitionAttentionCl(Fused, PartitionAttentionCl):
     METHOD = "_partition_attn"
+    ATTENTION = AttentionCl
 
     @staticmethod
     def obstacle(module: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformerBlock
+from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
 from pyemo.nn.fused import Fused, gather
@@ -42,6 +42,7 @@ def shifted_windows(
 
 class FusedSwinTransformerBlock(Fused, SwinTransformerBlock):
     METHOD = "_attn"
+    ATTENTION = WindowAttention
 
     def _attn(self, x: Tensor) -> Tensor:
         attention = shifted_windows(self, x, self._attend) if self.fuses(x) else None

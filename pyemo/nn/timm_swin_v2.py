@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer_v2 import SwinTransformerV2Block
+from timm.models.swin_transformer_v2 import SwinTransformerV2Block, WindowAttention
 from torch import Tensor
 
 from pyemo.nn.fused import Fused, continuous_position_bias, logit_factor
@@ -16,6 +16,7 @@ from pyemo.ops.windows import window_attention
 
 class FusedSwinTransformerV2Block(Fused, SwinTransformerV2Block):
     METHOD = "_attn"
+    ATTENTION = WindowAttention
 
     def _attn(self, x: Tensor) -> Tensor:
         attention = shifted_windows(self, x, self._attend) if self.fuses(x) else None

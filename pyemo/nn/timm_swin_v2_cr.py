@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timm.models.swin_transformer_v2_cr import SwinTransformerV2CrBlock
+from timm.models.swin_transformer_v2_cr import SwinTransformerV2CrBlock, WindowMultiHeadAttention
 from torch import Tensor
 
 from pyemo.nn.fused import Fused, logit_factor
@@ -14,6 +14,7 @@ from pyemo.ops.windows import window_attention
 
 class FusedSwinTransformerV2CrBlock(Fused, SwinTransformerV2CrBlock):
     METHOD = "_shifted_window_attn"
+    ATTENTION = WindowMultiHeadAttention
 
     def _shifted_window_attn(self, x: Tensor) -> Tensor:
         attention = shifted_windows(self, x, self._attend) if self.fuses(x) else None

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
 from pyemo.nn.fused import Fused, continuous_position_bias, gather, logit_factor
@@ -14,9 +14,6 @@ from pyemo.ops.windows import window_attention
 
 
 class FusedShiftedWindowAttention(Fused, ShiftedWindowAttention):
-    def passed_over(self) -> list[nn.Module]:
-        return []
-
     def dropped_share(self) -> float:
         attn: Any = self
         return attn.attention_dropout
@@ -32,9 +29,6 @@ class FusedShiftedWindowAttention(Fused, ShiftedWindowAttention):
 
 
 class FusedShiftedWindowAttentionV2(Fused, ShiftedWindowAttentionV2):
-    def passed_over(self) -> list[nn.Module]:
-        return []
-
     def dropped_share(self) -> float:
         attn: Any = self
         return attn.attention_dropout

@@ -148,6 +148,37 @@ def test_derived_and_patched_classes_are_left_alone(images: Tensor) -> None:
     assert "WindowAttention.forward is replaced" in notes[2]
 
 
+class OtherAttention(WindowAttention):
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        return super().forward(x, mask) + 1
+
+
+class Recorder(nn.Module):
+    def forward(self, weights: Tensor) -> Tensor:
+        return weights * 2
+
+
+def test_other_parts_are_not_passed_over(images: Tensor) -> None:
+    """Whether they were put in before or after."""
+    model = swin()
+    blocks = [block for layer in model.layers for block in layer.blocks]
+    for block in blocks:
+        block.attn.fused_attn = False  # timm's other path has no softmax module
+    blocks[0].attn.__class__ = OtherAttention
+    blocks[1].attn.attn_drop = Recorder()
+    original = copy.deepcopy(model)
+    report = pyemo.accelerate(model)
+    assert list(report.left_alone.values()) == [
+        "its attention is a OtherAttention, not a WindowAttention",
+        "its attn_drop is a Recorder",
+    ]
+    torch.testing.assert_close(model(images), original(images), rtol=1e-4, atol=1e-4)
+    for each in (model, original):
+        each.layers[1].blocks[0].attn.softmax = Recorder()
+        each.layers[1].blocks[1].attn.__class__ = OtherAttention
+    torch.testing.assert_close(model(images), original(images), rtol=1e-4, atol=1e-4)
+
+
 def test_the_model_itself_and_a_wrong_argument() -> None:
     block = SwinTransformerBlock(16, (14, 14), 2, window_size=7)
     report = pyemo.accelerate(block)
@@ -435,9 +466,9 @@ def test_a_class_derived_since_is_not_restored() -> None:
     assert isinstance(model.layers[0].blocks[1], Fused)
 
 
-def test_window_attention_outside_of_a_block_is_not_touched() -> None:
+def test_window_attention_outside_of_a_block_is_left_alone() -> None:
     model = nn.Sequential(WindowAttention(16, 2, window_size=4))
-    assert not pyemo.accelerate(model).swapped
+    assert "not in a block" in pyemo.accelerate(model).left_alone["0"]
     assert type(model[0]) is WindowAttention
 
 
