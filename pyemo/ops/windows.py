@@ -395,7 +395,6 @@ for _name in ("window_attention", "window_attention_without_grad"):
     if native is not None:
         library.impl(_name, _run_native, "CPU")
     torch.library.register_fake(f"pyemo::{_name}", _fake, lib=library)
-    torch.library.register_vmap(f"pyemo::{_name}", _vmap, lib=library)
 library.define(
     f"window_attention_backward(Tensor grad, {_TENSORS}, {_CONSTANTS}, bool wants_bias, bool wants_logit_scale)"
     " -> (Tensor, Tensor, Tensor)"
@@ -404,8 +403,11 @@ library.impl("window_attention_backward", _run_reference_backward, "CompositeExp
 if native is not None:
     library.impl("window_attention_backward", _run_native_backward, "CPU")
 torch.library.register_fake("pyemo::window_attention_backward", _fake_backward, lib=library)
-torch.library.register_vmap("pyemo::window_attention_backward", _vmap_backward, lib=library)
 library.impl("window_attention", _differentiable, "Autograd")
+if hasattr(torch.library, "register_vmap"):  # new in torch 2.5; before, torch says that there is no batching rule
+    torch.library.register_vmap("pyemo::window_attention", _vmap, lib=library)
+    torch.library.register_vmap("pyemo::window_attention_without_grad", _vmap, lib=library)
+    torch.library.register_vmap("pyemo::window_attention_backward", _vmap_backward, lib=library)
 
 _forward = torch.ops.pyemo.window_attention.default
 _forward_without_grad = torch.ops.pyemo.window_attention_without_grad.default
