@@ -234,15 +234,14 @@ struct AmxUnit {
     }
 
     template <class Power>
-    void weigh(int head, const Scaling<float>& scales, const float* window_mask, Power* powers, int stride) {
-        const float* bias = static_cast<const float*>(problem.bias) + head * problem.bias_head;
+    void weigh(const Scaling<float>& scales, const float* bias, const float* window_mask, Power* powers, int stride) {
         softmax<kDegree>(columns, scores, scales, bias, window_mask, numbers, powers, stride);
     }
 
-    void forward(int head, const float* window_mask) {
+    void forward(int head, const float* bias, const float* window_mask) {
         walk.prefetch_qkv(2, head, sizeof(bfloat16));
         const Scaling<float> scales = score(head);
-        weigh(head, scales, window_mask, weights, depth);
+        weigh(scales, bias, window_mask, weights, depth);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) weights[i * depth + tokens - 1] = round(numbers.last[i]);
         }
@@ -302,12 +301,12 @@ struct AmxUnit {
             reinterpret_cast<Pair*>(turned_weights), depth / 2);
     }
 
-    void backward(int head, const float* window_mask, float* grad_bias, double* grad_logit_scale) {
+    void backward(int head, const float* bias, const float* window_mask, float* grad_bias, double* grad_logit_scale) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         walk.prefetch_qkv(2, head, sizeof(bfloat16));
         walk.prefetch_output(head, sizeof(bfloat16));
         const Scaling<float> scales = score(head);
-        weigh(head, scales, window_mask, scores, columns.stride);
+        weigh(scales, bias, window_mask, scores, columns.stride);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = numbers.last[i];
         }

@@ -9,17 +9,20 @@
 
 namespace pyemo::PYEMO_ISA::window {
 
-// dots[i] = a's row i times the one b.
+// Copies rows side by side, which products are faster with than with rows far apart, and multiplies each with `factor`
+// on the way, unless that is null.
 template <class T>
-inline void row_dots(int rows, int width, const T* const* a, const T* b, T* dots) {
+inline void gather_rows(int rows, int width, const T* const* from, T* to, const T* factor, T* dots) {
     for (int i = 0; i < rows; i += kLanes<T>) {
-        Vec<T> sums[kLanes<T>];
-        for (int k = 0; k < kLanes<T>; ++k) {
-            const T* row = a[i + k < rows ? i + k : i];
-            sums[k] = load(row) * load(b);
-            for (int j = kLanes<T>; j < width; j += kLanes<T>) sums[k] += load(row + j) * load(b + j);
+        Vec<T> sums[kLanes<T>] = {};
+        for (int k = 0; k < kLanes<T> && i + k < rows; ++k) {
+            for (int j = 0; j < width; j += kLanes<T>) {
+                const Vec<T> v = load(from[i + k] + j);
+                store(to + (i + k) * width + j, v);
+                if (factor) sums[k] += v * load(factor + j);
+            }
         }
-        store(dots + i, reduce_each<T>(sums, [](Vec<T> x, Vec<T> y) { return x + y; }));
+        if (factor) store(dots + i, reduce_each<T>(sums, [](Vec<T> x, Vec<T> y) { return x + y; }));
     }
 }
 
@@ -111,13 +114,11 @@ struct FloatUnit {
 
     // products (tokens x tokens) = a b^T, both (tokens x width).
     void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, C* products) {
-        // One block side by side: broadcasts from rows far apart cost more than the copy.
-        for (int i = 0; i < tokens; ++i) std::memcpy(left + i * width, a.at[i], sizeof(C) * width);
-        transpose(columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
+        gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, dots);
+        transpose<C>(
+            columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
         multiply(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, products, columns.stride);
-        if (!columns.single) return;
-        row_dots<C>(tokens, width, a.at, b.at[tokens - 1], dots);
-        for (int i = 0; i < tokens; ++i) products[i * columns.stride + tokens - 1] = dots[i];
+        for (int i = 0; columns.single && i < tokens; ++i) products[i * columns.stride + tokens - 1] = dots[i];
     }
 
     Scaling<C> scaling(int head) {
@@ -128,13 +129,12 @@ struct FloatUnit {
     }
 
     // Leaves the powers of the softmax in `scores`; they are still to be multiplied by rows.inverse.
-    Scaling<C> weigh(int head, const C* window_mask) {
+    Scaling<C> weigh(int head, const C* bias, const C* window_mask) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         query.read(problem, problem.qkv, walk.rows().qkv, channel);
         key.read(problem, problem.qkv, walk.rows().qkv, channels + channel);
         multiply_transposed(query, key, scores);
         const Scaling<C> scales = scaling(head);
-        const C* bias = static_cast<const C*>(problem.bias) + head * problem.bias_head;
         softmax<kDegree>(columns, scores, scales, bias, window_mask, rows, scores, columns.stride);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = rows.last[i];
@@ -143,9 +143,9 @@ struct FloatUnit {
         return scales;
     }
 
-    void forward(int head, const C* window_mask) {
+    void forward(int head, const C* bias, const C* window_mask) {
         walk.prefetch_qkv(2, head, sizeof(T));
-        weigh(head, window_mask);
+        weigh(head, bias, window_mask);
         walk.prefetch_output(head, sizeof(T));
         walk.prefetch_next_qkv(0, sizeof(T));
         walk.prefetch_next_qkv(1, sizeof(T));
@@ -180,11 +180,11 @@ struct FloatUnit {
         }
     }
 
-    void backward(int head, const C* window_mask, C* grad_bias, double* grad_logit_scale) {
+    void backward(int head, const C* bias, const C* window_mask, C* grad_bias, double* grad_logit_scale) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         walk.prefetch_qkv(2, head, sizeof(T));
         walk.prefetch_output(head, sizeof(T));
-        const Scaling<C> scales = weigh(head, window_mask);
+        const Scaling<C> scales = weigh(head, bias, window_mask);
         const C factor = scales.all;
         grad.read(problem, problem.output, walk.rows().output, channel);
         walk.prefetch_grad_qkv(2, head, sizeof(T));

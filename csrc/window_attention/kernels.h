@@ -7,13 +7,11 @@ namespace pyemo::window {
 
 // The kernels of one dtype. Types that a `void*` stands for: float, or double where the dtype is double.
 struct Kernel {
-    // Elements from one row of a packed bias, or of a sum of its gradients, to the next.
+    // Elements from one row of a sum of bias gradients to the next.
     int (*bias_stride)(int tokens);
-    // One head's bias (tokens, tokens), or zeros if null, into the form that the other kernels read.
-    void (*pack_bias)(int tokens, const void* bias, void* packed);
 
-    // Bytes that one call of forward or backward needs to work in, aligned to 64.
-    std::size_t (*scratch_bytes)(const Problem&, bool backward);
+    // Bytes that a task of so many heads needs to work in, aligned to 64.
+    std::size_t (*scratch_bytes)(const Problem&, int heads, bool backward);
     void (*forward)(const Problem&, const Task&, char* scratch);
     // `grad_bias`: (heads of the task, tokens, bias_stride), added to; `grad_logit_scale`: (heads of the task,), added
     // to. Either may be null.

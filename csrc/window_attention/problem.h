@@ -28,10 +28,9 @@ struct Problem {
     double scale;                                      // of the logits; 1 where logit_scale is given
     const void* logit_scale;                           // (heads,) cosine attention's, or null
     const void* mask;                                  // (windows of an image, tokens, tokens) or null
-    const void* bias;                                  // packed, (heads, tokens, stride): see Kernel::pack_bias
-    std::ptrdiff_t bias_head;  // elements from one head's bias to the next; 0 where all share one
-    Map qkv, output;           // of the backward pass, output is the gradient that comes in
-    Map grad_qkv;              // of the backward pass
+    const void* bias;                                  // (heads, tokens, tokens) or null
+    Map qkv, output;                                   // of the backward pass, output is the gradient that comes in
+    Map grad_qkv;                                      // of the backward pass
 };
 
 // What one thread does in one go: all of these windows, all of these heads.

@@ -13,33 +13,38 @@ struct Tasks {
 
     static int bias_stride(int tokens) { return Columns<C>(tokens).stride; }
 
-    static void pack_bias(int tokens, const void* bias, void* packed) {
+    // One head's bias in units of log2(e), minus infinity in the columns that stand for no token; zeros if null.
+    static void pack_bias(int tokens, const C* from, C* to) {
         const int stride = bias_stride(tokens);
-        const C* from = static_cast<const C*>(bias);
-        C* to = static_cast<C*>(packed);
         for (int i = 0; i < tokens; ++i, to += stride) {
-            for (int j = 0; j < tokens; ++j) to[j] = from ? from[i * tokens + j] * C(pyemo::window::kLog2E) : C(0);
+            if (from) {
+                for (int j = 0; j < tokens; ++j) to[j] = from[i * tokens + j] * C(pyemo::window::kLog2E);
+            } else {
+                for (int j = 0; j < tokens; ++j) to[j] = C(0);
+            }
             for (int j = tokens; j < stride; ++j) to[j] = -Ieee<C>::kInfinity;
         }
     }
 
-    static std::size_t scratch_bytes(const Problem& problem, bool backward) {
+    static std::size_t scratch_bytes(const Problem& problem, int heads, bool backward) {
         char* const begin = reinterpret_cast<char*>(64);  // never used, only counted from
         char* end = begin;
         Unit(problem, backward, end);
+        take<C>(end, static_cast<std::size_t>(heads) * problem.tokens * bias_stride(problem.tokens));
         return static_cast<std::size_t>(end - begin);
     }
 
     static void forward(const Problem& problem, const Task& task, char* scratch) {
-        run(problem, task, scratch, false, [](Unit& unit, int head, const C* mask) { unit.forward(head, mask); });
+        run(problem, task, scratch, false,
+            [](Unit& unit, int head, const C* bias, const C* mask) { unit.forward(head, bias, mask); });
     }
 
     static void backward(const Problem& problem, const Task& task, char* scratch, void* grad_bias,
                          double* grad_logit_scale) {
         const std::ptrdiff_t bias_size = static_cast<std::ptrdiff_t>(problem.tokens) * bias_stride(problem.tokens);
-        run(problem, task, scratch, true, [&](Unit& unit, int head, const C* mask) {
+        run(problem, task, scratch, true, [&](Unit& unit, int head, const C* bias, const C* mask) {
             const int i = head - task.head_begin;
-            unit.backward(head, mask, grad_bias ? static_cast<C*>(grad_bias) + i * bias_size : nullptr,
+            unit.backward(head, bias, mask, grad_bias ? static_cast<C*>(grad_bias) + i * bias_size : nullptr,
                           grad_logit_scale ? grad_logit_scale + i : nullptr);
         });
     }
@@ -49,15 +54,21 @@ struct Tasks {
         [[maybe_unused]] const typename Unit::Session session;
         Unit unit(problem, backward, scratch);
         unit.prepare(backward);
+        const int tokens = problem.tokens;
+        const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(tokens) * bias_stride(tokens);
+        C* const biases = take<C>(scratch, (task.head_end - task.head_begin) * size);
+        const C* given = static_cast<const C*>(problem.bias);
+        for (int head = task.head_begin; head < task.head_end; ++head) {
+            pack_bias(tokens, given ? given + static_cast<std::ptrdiff_t>(head) * tokens * tokens : nullptr,
+                      biases + (head - task.head_begin) * size);
+        }
         const C* mask = nullptr;
         unit.walk.run(
             task, [&](const Window& window) { mask = unit.mask.of(window); },
-            [&](int head) { visit(unit, head, mask); });
+            [&](int head) { visit(unit, head, biases + (head - task.head_begin) * size, mask); });
     }
 
-    static constexpr pyemo::window::Kernel kernel() {
-        return {bias_stride, pack_bias, scratch_bytes, forward, backward};
-    }
+    static constexpr pyemo::window::Kernel kernel() { return {bias_stride, scratch_bytes, forward, backward}; }
 };
 
 }  // namespace pyemo::PYEMO_ISA::window

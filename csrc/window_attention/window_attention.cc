@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
-#include <memory>
+#include <cstring>
 #include <new>
 #include <string>
 #include <vector>
@@ -20,39 +20,74 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
-class Buffer {
-  public:
-    explicit Buffer(std::size_t bytes)
-        : data_(bytes ? static_cast<char*>(::operator new(bytes, std::align_val_t(kAlignment))) : nullptr) {}
-    char* get() const { return data_.get(); }
-
-  private:
-    struct Free {
-        void operator()(char* data) const { ::operator delete(data, std::align_val_t(kAlignment)); }
-    };
-    std::unique_ptr<char, Free> data_;
-};
-
 std::size_t aligned(std::size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
-// Memory to work in, a piece for each thread that runs at once.
+// Memory for one call. The calling thread keeps it for its next call, up to a size: memory that went back to the system
+// would be handed out page by page again, which takes longer than many a call.
+class Memory {
+  public:
+    explicit Memory(std::size_t bytes) {
+        constexpr std::size_t kMostKept = 32 << 20;
+        thread_local Block kept;
+        if (bytes > kMostKept) {
+            data_ = own_.grow(bytes);
+        } else {
+            data_ = kept.grow(bytes);
+        }
+    }
+
+    char* take(std::size_t bytes) {
+        char* const taken = data_;
+        data_ += aligned(bytes);
+        return taken;
+    }
+
+  private:
+    struct Block {
+        char* data = nullptr;
+        std::size_t size = 0;
+
+        Block() = default;
+        Block(const Block&) = delete;
+        ~Block() { free(); }
+        char* grow(std::size_t bytes) {
+            if (bytes > size) {
+                free();
+                data = static_cast<char*>(::operator new(bytes, std::align_val_t(kAlignment)));
+                size = bytes;
+            }
+            return data;
+        }
+        void free() {
+            if (data) ::operator delete(data, std::align_val_t(kAlignment));
+            data = nullptr, size = 0;
+        }
+    };
+
+    Block own_;
+    char* data_;
+};
+
+// Pieces of memory to work in, one for each thread that runs at once.
 class Scratch {
   public:
-    Scratch(int threads, std::size_t bytes)
-        : bytes_(aligned(bytes)), taken_(std::max(threads, 1)), buffer_(bytes_ * taken_.size()) {}
+    static std::size_t bytes(int threads, std::size_t piece) { return aligned(piece) * std::max(threads, 1); }
+
+    Scratch(int threads, std::size_t piece, Memory& memory)
+        : piece_(aligned(piece)), taken_(std::max(threads, 1)), data_(memory.take(bytes(threads, piece))) {}
 
     template <class Body>
     void lend(const Body& body) {
         std::size_t piece = 0;
         while (taken_[piece].exchange(true, std::memory_order_acquire)) piece = (piece + 1) % taken_.size();
-        body(buffer_.get() + piece * bytes_);
+        body(data_ + piece * piece_);
         taken_[piece].store(false, std::memory_order_release);
     }
 
   private:
-    std::size_t bytes_;
+    std::size_t piece_;
     std::vector<std::atomic<bool>> taken_;
-    Buffer buffer_;
+    char* data_;
 };
 
 void require(bool condition, const std::string& message) {
@@ -90,7 +125,7 @@ const Kernel& kernel_of(DType dtype) { return window_kernels().of[static_cast<in
 
 DType compute_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
 
-// The problem but for the bias; everything checked.
+// What to work on; everything checked.
 Problem make_problem(const Arguments& arguments, const TensorView& output, const char* output_name) {
     const TensorView& qkv = *arguments.qkv;
     if (!kernel_of(qkv.dtype).forward) {
@@ -134,7 +169,7 @@ Problem make_problem(const Arguments& arguments, const TensorView& output, const
         require_contiguous(*view, what);
         return static_cast<const void*>(view->data);
     };
-    parameter(arguments.bias, "bias", {problem.heads, tokens, tokens});
+    problem.bias = parameter(arguments.bias, "bias", {problem.heads, tokens, tokens});
     problem.mask =
         parameter(arguments.mask, "mask", {problem.rows_of_windows * problem.columns_of_windows, tokens, tokens});
     problem.logit_scale = parameter(arguments.logit_scale, "logit_scale", {problem.heads});
@@ -143,22 +178,6 @@ Problem make_problem(const Arguments& arguments, const TensorView& output, const
 
 bool is_empty(const Problem& problem) { return problem.batch * problem.height * problem.width * problem.head_dim == 0; }
 
-// The bias in the kernels' form, which `problem` points to from then on.
-Buffer pack_bias(Problem& problem, const Arguments& arguments) {
-    const Kernel& kernel = kernel_of(arguments.qkv->dtype);
-    const std::size_t item = item_size(compute_dtype(arguments.qkv->dtype)), tokens = problem.tokens;
-    const std::size_t head = tokens * kernel.bias_stride(problem.tokens);
-    const int heads = arguments.bias ? problem.heads : 1;
-    Buffer packed(item * head * heads);
-    parallel_for(heads, arguments.threads, [&](std::int64_t i) {
-        kernel.pack_bias(problem.tokens, arguments.bias ? arguments.bias->data + item * i * tokens * tokens : nullptr,
-                         packed.get() + item * i * head);
-    });
-    problem.bias = packed.get();
-    problem.bias_head = arguments.bias ? static_cast<std::ptrdiff_t>(head) : 0;
-    return packed;
-}
-
 // How windows and heads are divided into tasks: the same for any number of threads, so that sums over tasks are too.
 struct Division {
     std::int64_t windows, window_parts;
@@ -166,12 +185,13 @@ struct Division {
 
     Division(const Problem& problem, std::int64_t least_windows, std::int64_t most_window_parts)
         : windows(problem.batch * problem.rows_of_windows * problem.columns_of_windows), heads(problem.heads) {
-        constexpr std::int64_t kTasks = 64;
+        constexpr std::int64_t kTasks = 32;
         window_parts = std::clamp<std::int64_t>(windows / least_windows, 1, most_window_parts);
         head_parts = static_cast<int>(std::clamp<std::int64_t>((kTasks + window_parts - 1) / window_parts, 1, heads));
     }
 
     std::int64_t tasks() const { return window_parts * head_parts; }
+    int most_heads() const { return (heads + head_parts - 1) / head_parts; }
 
     Task task(std::int64_t index) const {
         const std::int64_t part = index / head_parts, head_part = index % head_parts;
@@ -184,12 +204,13 @@ struct Division {
 }  // namespace
 
 void forward(const Arguments& arguments, const TensorView& output) {
-    Problem problem = make_problem(arguments, output, "the output");
+    const Problem problem = make_problem(arguments, output, "the output");
     if (is_empty(problem)) return;
     const Kernel& kernel = kernel_of(arguments.qkv->dtype);
-    const Buffer bias = pack_bias(problem, arguments);
     const Division division(problem, 1, 64);
-    Scratch scratch(arguments.threads, kernel.scratch_bytes(problem, false));
+    const std::size_t piece = kernel.scratch_bytes(problem, division.most_heads(), false);
+    Memory memory(Scratch::bytes(arguments.threads, piece));
+    Scratch scratch(arguments.threads, piece, memory);
     parallel_for(division.tasks(), arguments.threads, [&](std::int64_t i) {
         scratch.lend([&](char* memory) { kernel.forward(problem, division.task(i), memory); });
     });
@@ -197,22 +218,36 @@ void forward(const Arguments& arguments, const TensorView& output) {
 
 namespace {
 
-// Adds the tasks' sums of bias gradients, in their order, into grad_bias (heads, tokens, tokens).
-template <class C>
-void add_bias_gradients(const Problem& problem, const Division& division, const char* sums, std::size_t head_size,
-                        int stride, int threads, char* grad_bias) {
-    // Sums stand in the order of window parts, then heads.
-    parallel_for(problem.heads, threads, [&](std::int64_t head) {
-        C* target = reinterpret_cast<C*>(grad_bias) + head * problem.tokens * problem.tokens;
+// The tasks' sums of bias gradients (window parts, heads, tokens, stride), added up in the order of the parts.
+struct BiasSums {
+    char* sums;
+    int stride;
+    std::size_t item;
+
+    std::size_t head_size(const Problem& problem) const { return static_cast<std::size_t>(problem.tokens) * stride; }
+
+    // Into grad_bias (heads, tokens, tokens).
+    template <class C>
+    void add_up(const Problem& problem, const Division& division, int head, char* grad_bias) const {
+        C* target = reinterpret_cast<C*>(grad_bias) + static_cast<std::size_t>(head) * problem.tokens * problem.tokens;
         for (int i = 0; i < problem.tokens; ++i, target += problem.tokens) {
             for (std::int64_t part = 0; part < division.window_parts; ++part) {
-                const C* source = reinterpret_cast<const C*>(sums) + (part * problem.heads + head) * head_size +
+                const C* source = reinterpret_cast<const C*>(sums) +
+                                  (part * problem.heads + head) * head_size(problem) +
                                   static_cast<std::size_t>(i) * stride;
-                for (int j = 0; j < problem.tokens; ++j) target[j] = part ? target[j] + source[j] : source[j];
+                if (part) {
+                    for (int j = 0; j < problem.tokens; ++j) target[j] += source[j];
+                } else {
+                    std::copy_n(source, problem.tokens, target);
+                }
             }
         }
-    });
-}
+    }
+    void add_up(const Problem& problem, const Division& division, int head, const TensorView& grad_bias) const {
+        const auto function = grad_bias.dtype == DType::float64 ? &BiasSums::add_up<double> : &BiasSums::add_up<float>;
+        (this->*function)(problem, division, head, grad_bias.data);
+    }
+};
 
 }  // namespace
 
@@ -237,46 +272,52 @@ void backward(const Arguments& arguments, const TensorView& grad_output, const T
         require(problem.logit_scale, "there is no logit_scale to have a gradient");
     }
 
-    const std::size_t item = item_size(dtype);
     if (is_empty(problem)) {
-        if (grad_bias) std::fill_n(grad_bias->data, item * problem.heads * tokens * tokens, 0);
-        if (grad_logit_scale) std::fill_n(grad_logit_scale->data, item * problem.heads, 0);
+        if (grad_bias) std::memset(grad_bias->data, 0, item_size(dtype) * problem.heads * tokens * tokens);
+        if (grad_logit_scale) std::memset(grad_logit_scale->data, 0, item_size(dtype) * problem.heads);
         return;
     }
     const Kernel& kernel = kernel_of(qkv.dtype);
-    const Buffer bias = pack_bias(problem, arguments);
-    const Division division(problem, 4, 16);
-    const int stride = kernel.bias_stride(problem.tokens);
-    const std::size_t head_size = static_cast<std::size_t>(tokens) * stride;
-    const Buffer bias_sums(grad_bias ? item * division.window_parts * problem.heads * head_size : 0);
+    const Division division(problem, 8, 64);
+    BiasSums bias_sums{nullptr, kernel.bias_stride(problem.tokens), static_cast<std::size_t>(item_size(dtype))};
+    const std::size_t head_bytes = bias_sums.item * bias_sums.head_size(problem),
+                      sum_bytes = grad_bias ? division.window_parts * problem.heads * head_bytes : 0,
+                      piece = kernel.scratch_bytes(problem, division.most_heads(), true);
+    Memory memory(aligned(sum_bytes) + Scratch::bytes(arguments.threads, piece));
+    bias_sums.sums = memory.take(sum_bytes);
+    Scratch scratch(arguments.threads, piece, memory);
     std::vector<double> logit_scale_sums(grad_logit_scale ? division.window_parts * problem.heads : 0);
-    Scratch scratch(arguments.threads, kernel.scratch_bytes(problem, true));
     parallel_for(division.tasks(), arguments.threads, [&](std::int64_t i) {
         const Task task = division.task(i);
         const std::size_t first = i / division.head_parts * problem.heads + task.head_begin;
-        char* bias_sum = grad_bias ? bias_sums.get() + item * first * head_size : nullptr;
-        if (bias_sum) std::fill_n(bias_sum, item * (task.head_end - task.head_begin) * head_size, 0);
+        char* bias_sum = grad_bias ? bias_sums.sums + first * head_bytes : nullptr;
+        if (bias_sum) std::memset(bias_sum, 0, (task.head_end - task.head_begin) * head_bytes);
         scratch.lend([&](char* memory) {
             kernel.backward(problem, task, memory, bias_sum,
                             grad_logit_scale ? logit_scale_sums.data() + first : nullptr);
         });
+        if (!grad_bias || division.window_parts > 1) return;
+        for (int head = task.head_begin; head < task.head_end; ++head) {
+            bias_sums.add_up(problem, division, head, *grad_bias);
+        }
     });
 
-    const auto finish = [&](auto zero) {
-        using C = decltype(zero);
-        if (grad_bias) {
-            add_bias_gradients<C>(problem, division, bias_sums.get(), head_size, stride, arguments.threads,
-                                  grad_bias->data);
+    if (grad_bias && division.window_parts > 1) {
+        parallel_for(problem.heads, arguments.threads, [&](std::int64_t head) {
+            bias_sums.add_up(problem, division, static_cast<int>(head), *grad_bias);
+        });
+    }
+    for (int head = 0; grad_logit_scale && head < problem.heads; ++head) {
+        double sum = 0;
+        for (std::int64_t part = 0; part < division.window_parts; ++part) {
+            sum += logit_scale_sums[part * problem.heads + head];
         }
-        for (int head = 0; grad_logit_scale && head < problem.heads; ++head) {
-            double sum = 0;
-            for (std::int64_t part = 0; part < division.window_parts; ++part) {
-                sum += logit_scale_sums[part * problem.heads + head];
-            }
-            reinterpret_cast<C*>(grad_logit_scale->data)[head] = static_cast<C>(sum);
+        if (dtype == DType::float64) {
+            reinterpret_cast<double*>(grad_logit_scale->data)[head] = sum;
+        } else {
+            reinterpret_cast<float*>(grad_logit_scale->data)[head] = static_cast<float>(sum);
         }
-    };
-    dtype == DType::float64 ? finish(0.0) : finish(0.0f);
+    }
 }
 
 }  // namespace pyemo::window
