@@ -161,12 +161,12 @@ struct AmxUnit {
     PairedRows query, key, value, grad;
     Mask<float> mask;
     Walk walk;
-    bfloat16* left;                         // (rows x width)
-    Pair* right;                            // (width / 2 x rows) or (depth / 2 x width)
-    float *scores, *grad_scores, *product;  // (rows x rows) twice, (rows x width)
-    bfloat16 *weights, *turned_weights;     // (rows x depth)
-    Pair *paired_weights, *paired_grads;    // (depth / 2 x rows)
-    float *query_inverse, *key_inverse;
+    bfloat16* left;                                 // (rows x width)
+    Pair* right;                                    // (width / 2 x rows) or (depth / 2 x width)
+    float *scores, *grad_scores, *product;          // (rows x rows) twice, (rows x width)
+    bfloat16 *weights, *turned_weights;             // (rows x depth)
+    Pair *paired_weights, *paired_grads;            // (depth / 2 x rows)
+    float *products, *query_inverse, *key_inverse;  // cosine attention's products of queries and keys (rows x rows)
     RowValues<float> numbers;
 
     AmxUnit(const Problem& problem, bool backward, char*& scratch)
@@ -191,6 +191,7 @@ struct AmxUnit {
           turned_weights(take<bfloat16>(scratch, backward ? size(rows, depth) : 0)),
           paired_weights(take<Pair>(scratch, backward ? size(depth / 2, rows) : 0)),
           paired_grads(take<Pair>(scratch, backward ? size(depth / 2, rows) : 0)),
+          products(take<float>(scratch, backward && problem.logit_scale ? size(rows, rows) : 0)),
           query_inverse(take<float>(scratch, rows)),
           key_inverse(take<float>(scratch, rows)),
           numbers(tokens, take<float>(scratch, RowValues<float>::count(tokens))) {}
@@ -255,9 +256,13 @@ struct AmxUnit {
 
     // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
     // pairs of rows, and the gradient of the products of queries and keys, in pairs of rows and in `weights`.
-    void softmax_backward(const Scaling<float>& scales, float* grad_bias) {
+    // Returns, of cosine attention, the gradient of its logit_scale: not from the rounded gradients, which nearly
+    // cancel.
+    double softmax_backward(const Scaling<float>& scales, float* grad_bias) {
         mean_gradients(columns, scores, grad_scores, numbers);
         const int last = tokens - 1;
+        Vec<float> cosine_sum = {};
+        float last_cosine_sum = 0;
         for (int i = 0; i < tokens; i += 2) {
             const bool two = i + 1 < tokens;
             for (int v = 0; v < columns.vectors; ++v) {
@@ -269,6 +274,7 @@ struct AmxUnit {
                     const Vec<float> g = probability[r] * (load(grad_scores + at) - numbers.top[i + r]);
                     if (grad_bias) store(grad_bias + at, load(grad_bias + at) + g);
                     grad_logit[r] = g * scales.at(i + r, column, broadcast(scales.of(i + r)));
+                    if (scales.rows) cosine_sum += grad_logit[r] * load(products + at);
                     store(weights + (i + r) * depth + column, grad_logit[r]);
                 }
                 const Bits probabilities = make_pairs(probability[0], probability[1]),
@@ -283,8 +289,9 @@ struct AmxUnit {
                 const float probability = scores[at] * numbers.inverse[i + r];
                 const float grad_logit = probability * (grad_scores[at] - numbers.top[i + r]);
                 if (grad_bias) grad_bias[at] += grad_logit;
-                const bfloat16 grad =
-                    round(grad_logit * scales.of(i + r) * (scales.columns ? scales.columns[last] : 1));
+                const float scaled = grad_logit * scales.of(i + r) * (scales.columns ? scales.columns[last] : 1);
+                if (scales.rows) last_cosine_sum += scaled * products[at];
+                const bfloat16 grad = round(scaled);
                 weights[(i + r) * depth + last] = grad;
                 probabilities |= static_cast<Pair>(round(probability).bits) << (16 * r);
                 grads |= static_cast<Pair>(grad.bits) << (16 * r);
@@ -292,6 +299,7 @@ struct AmxUnit {
             paired_weights[i / 2 * rows + last] = probabilities;
             paired_grads[i / 2 * rows + last] = grads;
         }
+        return sum<float>(cosine_sum) + static_cast<double>(last_cosine_sum);
     }
 
     // `turned_weights`: the transpose of a (tokens x tokens) matrix in pairs of rows, as the left factor of a product.
@@ -306,6 +314,7 @@ struct AmxUnit {
         walk.prefetch_qkv(2, head, sizeof(bfloat16));
         walk.prefetch_output(head, sizeof(bfloat16));
         const Scaling<float> scales = score(head);
+        if (scales.rows) std::memcpy(products, scores, sizeof(float) * size(rows, rows));
         weigh(scales, bias, window_mask, scores, columns.stride);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = numbers.last[i];
@@ -315,7 +324,8 @@ struct AmxUnit {
         grad.copy(left);
         value.turn(rows, right);
         multiply_tiled(rows, rows, width, left, right, grad_scores);
-        softmax_backward({1, scales.rows, scales.columns}, grad_bias);
+        const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
+        if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 
         walk.prefetch_grad_qkv(0, head, sizeof(bfloat16));
         turn(paired_weights);
@@ -327,10 +337,7 @@ struct AmxUnit {
         walk.prefetch_next_qkv(0, sizeof(bfloat16));
         key.pair(right);
         multiply_tiled(rows, width, depth, weights, right, product);
-        if (scales.rows) {
-            const double sum = project_out(tokens, width, query.at, scales.rows, product);
-            if (grad_logit_scale) *grad_logit_scale += sum;
-        }
+        if (scales.rows) project_out(tokens, width, query.at, scales.rows, product);
         write(scales.all, nullptr, problem.grad_qkv, walk.rows().grad_qkv, channel);
 
         walk.prefetch_next_qkv(1, sizeof(bfloat16));
