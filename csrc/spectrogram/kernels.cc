@@ -228,6 +228,18 @@ void transpose(const T* line, std::ptrdiff_t step, int rows, int columns, T* dat
 }
 
 template <class T>
+void stream(const T* source, std::ptrdiff_t source_stride, int rows, int columns, T* target,
+            std::ptrdiff_t target_stride) {
+    for (int r = 0; r < rows; ++r, source += source_stride, target += target_stride) {
+        int c = 0;
+        for (; c < columns && reinterpret_cast<std::uintptr_t>(target + c) % kVectorBytes != 0; ++c) target[c] = source[c];
+        for (; c + kLanes<T> <= columns; c += kLanes<T>) stream_aligned<T>(target + c, load(source + c));
+        for (; c < columns; ++c) target[c] = source[c];
+    }
+    finish_streaming();
+}
+
+template <class T>
 void limit_range(T* values, std::ptrdiff_t count, T range) {
     // A NaN becomes the largest value and stays it.
     const auto larger = [](auto a, auto b) { return b > a || b != b ? b : a; };
@@ -252,7 +264,7 @@ T silence(const Tables<T>& tables) {
 
 template <class T>
 constexpr spectrogram::Kernels<T> make_kernels() {
-    return {kLanes<T>, transpose<T>, forward<T>, backward<T>, limit_range<T>, silence<T>};
+    return {kLanes<T>, transpose<T>, forward<T>, backward<T>, stream<T>, limit_range<T>, silence<T>};
 }
 
 }  // namespace

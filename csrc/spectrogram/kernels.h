@@ -59,6 +59,10 @@ struct Kernels {
     void (*backward)(const Tables<T>& tables, Frames<T> frames, int count, const T* grad_result, std::ptrdiff_t stride,
                      Frames<T> grad_frames, T* work);
 
+    // target[r * target_stride + c] = source[r * source_stride + c], past the caches where the machine can.
+    void (*stream)(const T* source, std::ptrdiff_t source_stride, int rows, int columns, T* target,
+                   std::ptrdiff_t target_stride);
+
     // Raises values to `range` below the largest. All become NaN if one of them is.
     void (*limit_range)(T* values, std::ptrdiff_t count, T range);
 

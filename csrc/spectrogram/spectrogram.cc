@@ -199,6 +199,7 @@ void run_forward(const Problem<T>& problem, T* output, int threads) {
     const std::int64_t runs = apart ? problem.slices : 1;
     const std::int64_t run_length = apart ? std::min(slicing.frames, problem.wanted) : problem.wanted;
     const std::int64_t chunks = divide_up(run_length, chunk);
+    const bool streams = problem.waveforms * problem.slices * problem.slice_size * sizeof(T) > (getenv("NT") ? 1<<23 : 1<<30);
     const T silence = problem.kernels.silence(problem.tables);
     const auto make = [&] { return Scratch<T>(problem, problem.tables.forward_work()); };
     run_tasks<Scratch<T>>(

@@ -48,6 +48,27 @@ inline Vec<T> raised(Vec<T> x, T exponent) {
     return x < kSmallest ? Vec<T>{} : power;
 }
 
+// A store that does not bring the target into the caches; `p` is aligned.
+template <class T>
+inline void stream_aligned(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(p), bitcast<__m512i>(v));
+#elif defined(__AVX2__)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), bitcast<__m256i>(v));
+#elif defined(__SSE2__)
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), bitcast<__m128i>(v));
+#else
+    store(p, v);
+#endif
+}
+
+// Afterwards, other threads see what was streamed.
+inline void finish_streaming() {
+#if defined(__SSE2__)
+    _mm_sfence();
+#endif
+}
+
 // a[0] b[0] a[1] b[1] ..., as two vectors.
 template <class T>
 inline void interleave(Vec<T> a, Vec<T> b, Vec<T>& low, Vec<T>& high) {

@@ -160,7 +160,7 @@ struct AmxUnit {
     const int tokens, rows, depth, width;  // tokens up to a multiple of a tile's rows, of its depth; the head's width
     PairedRows query, key, value, grad;
     Mask<float> mask;
-    Walk walk;
+    Places places;
     bfloat16* left;                                 // (rows x width)
     Pair* right;                                    // (width / 2 x rows) or (depth / 2 x width)
     float *scores, *grad_scores, *product;          // (rows x rows) twice, (rows x width)
@@ -181,7 +181,7 @@ struct AmxUnit {
           value(tokens, problem.head_dim, scratch),
           grad(backward ? tokens : 0, problem.head_dim, scratch),
           mask(problem, columns.stride, scratch),
-          walk(problem, scratch),
+          places(problem.tokens, scratch),
           left(take<bfloat16>(scratch, size(rows, width))),
           right(take<Pair>(scratch, size(depth, width))),
           scores(take<float>(scratch, size(rows, rows))),
@@ -222,9 +222,9 @@ struct AmxUnit {
     // Scaled products of queries and keys in `scores`, and how they are scaled.
     Scaling<float> score(int head) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
-        query.read(problem, problem.qkv, walk.rows().qkv, channel);
-        key.read(problem, problem.qkv, walk.rows().qkv, channels + channel);
-        value.read(problem, problem.qkv, walk.rows().qkv, 2 * channels + channel);
+        query.read(problem, problem.qkv, places.qkv, channel);
+        key.read(problem, problem.qkv, places.qkv, channels + channel);
+        value.read(problem, problem.qkv, places.qkv, 2 * channels + channel);
         query.copy(left);
         key.turn(rows, right);
         multiply_tiled(rows, rows, width, left, right, scores);
@@ -240,18 +240,14 @@ struct AmxUnit {
     }
 
     void forward(int head, const float* bias, const float* window_mask) {
-        walk.prefetch_qkv(2, head, sizeof(bfloat16));
         const Scaling<float> scales = score(head);
         weigh(scales, bias, window_mask, weights, depth);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) weights[i * depth + tokens - 1] = round(numbers.last[i]);
         }
-        walk.prefetch_output(head, sizeof(bfloat16));
-        walk.prefetch_next_qkv(0, sizeof(bfloat16));
-        walk.prefetch_next_qkv(1, sizeof(bfloat16));
         value.pair(right);
         multiply_tiled(rows, width, depth, weights, right, product);
-        write(1, numbers.inverse, problem.output, walk.rows().output, head * problem.head_dim);
+        write(1, numbers.inverse, problem.output, places.output, head * problem.head_dim);
     }
 
     // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
@@ -311,41 +307,34 @@ struct AmxUnit {
 
     void backward(int head, const float* bias, const float* window_mask, float* grad_bias, double* grad_logit_scale) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
-        walk.prefetch_qkv(2, head, sizeof(bfloat16));
-        walk.prefetch_output(head, sizeof(bfloat16));
         const Scaling<float> scales = score(head);
         if (scales.rows) std::memcpy(products, scores, sizeof(float) * size(rows, rows));
         weigh(scales, bias, window_mask, scores, columns.stride);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = numbers.last[i];
         }
-        walk.prefetch_grad_qkv(2, head, sizeof(bfloat16));
-        grad.read(problem, problem.output, walk.rows().output, channel);
+        grad.read(problem, problem.output, places.output, channel);
         grad.copy(left);
         value.turn(rows, right);
         multiply_tiled(rows, rows, width, left, right, grad_scores);
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 
-        walk.prefetch_grad_qkv(0, head, sizeof(bfloat16));
         turn(paired_weights);
         grad.pair(right);
         multiply_tiled(rows, width, depth, turned_weights, right, product);
-        write(1, nullptr, problem.grad_qkv, walk.rows().grad_qkv, 2 * channels + channel);
+        write(1, nullptr, problem.grad_qkv, places.grad_qkv, 2 * channels + channel);
 
-        walk.prefetch_grad_qkv(1, head, sizeof(bfloat16));
-        walk.prefetch_next_qkv(0, sizeof(bfloat16));
         key.pair(right);
         multiply_tiled(rows, width, depth, weights, right, product);
         if (scales.rows) project_out(tokens, width, query.at, scales.rows, product);
-        write(scales.all, nullptr, problem.grad_qkv, walk.rows().grad_qkv, channel);
+        write(scales.all, nullptr, problem.grad_qkv, places.grad_qkv, channel);
 
-        walk.prefetch_next_qkv(1, sizeof(bfloat16));
         turn(paired_grads);
         query.pair(right);
         multiply_tiled(rows, width, depth, turned_weights, right, product);
         if (scales.columns) project_out(tokens, width, key.at, scales.columns, product);
-        write(scales.all, nullptr, problem.grad_qkv, walk.rows().grad_qkv, channels + channel);
+        write(scales.all, nullptr, problem.grad_qkv, places.grad_qkv, channels + channel);
     }
 };
 

@@ -62,10 +62,14 @@ struct Tasks {
             pack_bias(tokens, given ? given + static_cast<std::ptrdiff_t>(head) * tokens * tokens : nullptr,
                       biases + (head - task.head_begin) * size);
         }
-        const C* mask = nullptr;
-        unit.walk.run(
-            task, [&](const Window& window) { mask = unit.mask.of(window); },
-            [&](int head) { visit(unit, head, biases + (head - task.head_begin) * size, mask); });
+        for (std::int64_t index = task.window_begin; index < task.window_end; ++index) {
+            const Window window(problem, index);
+            unit.places.set(problem, window);
+            const C* mask = unit.mask.of(window);
+            for (int head = task.head_begin; head < task.head_end; ++head) {
+                visit(unit, head, biases + (head - task.head_begin) * size, mask);
+            }
+        }
     }
 
     static constexpr pyemo::window::Kernel kernel() { return {bias_stride, scratch_bytes, forward, backward}; }

@@ -1,8 +1,6 @@
 // Where the tokens of a window lie, and what is added to their logits. For kernel sources only.
 #pragma once
 
-#include <utility>
-
 #include "common/simd_matrix.h"
 #include "window_attention/problem.h"
 
@@ -65,77 +63,20 @@ struct Window {
     }
 };
 
-// The units of a task, a head of a window each, one after the other: window by window, head by head. It knows where the
-// next one lies, because a unit's rows are too far apart for the processor to foresee and must be asked for early.
-class Walk {
-  public:
-    struct Rows {
-        std::ptrdiff_t *qkv, *output, *grad_qkv;
+// Where the tokens of a window lie in each map, in bytes from its begin.
+struct Places {
+    std::ptrdiff_t *qkv, *output, *grad_qkv;
 
-        Rows(int tokens, char*& scratch)
-            : qkv(take<std::ptrdiff_t>(scratch, tokens)),
-              output(take<std::ptrdiff_t>(scratch, tokens)),
-              grad_qkv(take<std::ptrdiff_t>(scratch, tokens)) {}
-        void place(const Problem& problem, const Window& window) const {
-            window.place(problem, problem.qkv, qkv);
-            window.place(problem, problem.output, output);
-            if (problem.grad_qkv.data) window.place(problem, problem.grad_qkv, grad_qkv);
-        }
-    };
+    Places(int tokens, char*& scratch)
+        : qkv(take<std::ptrdiff_t>(scratch, tokens)),
+          output(take<std::ptrdiff_t>(scratch, tokens)),
+          grad_qkv(take<std::ptrdiff_t>(scratch, tokens)) {}
 
-    Walk(const Problem& problem, char*& scratch)
-        : problem_(problem), now_(problem.tokens, scratch), next_(problem.tokens, scratch) {}
-
-    // Calls enter(window) for each window, then visit(head) for each of its heads.
-    template <class Enter, class Visit>
-    void run(const Task& task, const Enter& enter, const Visit& visit) {
-        next_.place(problem_, Window(problem_, task.window_begin));
-        for (std::int64_t index = task.window_begin; index < task.window_end; ++index) {
-            std::swap(now_, next_);
-            if (index + 1 < task.window_end) next_.place(problem_, Window(problem_, index + 1));
-            enter(Window(problem_, index));
-            for (int head = task.head_begin; head < task.head_end; ++head) {
-                const bool last_head = head + 1 == task.head_end;
-                ahead_ = last_head ? index + 1 < task.window_end ? &next_ : nullptr : &now_;
-                next_head_ = last_head ? task.head_begin : head + 1;
-                visit(head);
-            }
-        }
+    void set(const Problem& problem, const Window& window) const {
+        window.place(problem, problem.qkv, qkv);
+        window.place(problem, problem.output, output);
+        if (problem.grad_qkv.data) window.place(problem, problem.grad_qkv, grad_qkv);
     }
-
-    const Rows& rows() const { return now_; }
-
-    // Ask for queries (part 0), keys (1) or values (2) of this unit or the next one.
-    void prefetch_qkv(int part, int head, int item_size) const {
-        prefetch<false>(problem_.qkv, now_.qkv, part * problem_.heads + head, item_size);
-    }
-    void prefetch_next_qkv(int part, int item_size) const {
-        if (ahead_) {
-            prefetch<false>(problem_.qkv, ahead_->qkv, part * problem_.heads + next_head_, item_size);
-        }
-    }
-    // Ask for what this unit will write; of the backward pass, for the gradient that it will read.
-    void prefetch_output(int head, int item_size) const {
-        prefetch<true>(problem_.output, now_.output, head, item_size);
-    }
-    void prefetch_grad_qkv(int part, int head, int item_size) const {
-        prefetch<true>(problem_.grad_qkv, now_.grad_qkv, part * problem_.heads + head, item_size);
-    }
-
-  private:
-    template <bool kWrite>
-    void prefetch(const Map& map, const std::ptrdiff_t* offsets, int head, int item_size) const {
-        const std::ptrdiff_t bytes = static_cast<std::ptrdiff_t>(problem_.head_dim) * item_size;
-        for (int i = 0; i < problem_.tokens; ++i) {
-            const char* row = map.data + offsets[i] + head * bytes;
-            for (std::ptrdiff_t at = 0; at < bytes; at += 64) __builtin_prefetch(row + at, kWrite ? 1 : 0, 3);
-        }
-    }
-
-    const Problem& problem_;
-    Rows now_, next_;
-    const Rows* ahead_ = nullptr;
-    int next_head_ = 0;
 };
 
 // What is added to the logits of one window, in units of log2(e), in rows of `stride`; null if nothing is.
