@@ -13,16 +13,15 @@ struct Tasks {
 
     static int bias_stride(int tokens) { return Columns<C>(tokens).stride; }
 
-    // One head's bias in units of log2(e), minus infinity in the columns that stand for no token; zeros if null.
+    // One head's bias in units of log2(e), minus infinity in the columns of vectors that stand for no token; zeros if null.
     static void pack_bias(int tokens, const C* from, C* to) {
-        const int stride = bias_stride(tokens);
-        for (int i = 0; i < tokens; ++i, to += stride) {
-            if (from) {
-                for (int j = 0; j < tokens; ++j) to[j] = from[i * tokens + j] * C(pyemo::window::kLog2E);
-            } else {
-                for (int j = 0; j < tokens; ++j) to[j] = C(0);
-            }
-            for (int j = tokens; j < stride; ++j) to[j] = -Ieee<C>::kInfinity;
+        const Columns<C> columns(tokens);
+        const C log2e = C(pyemo::window::kLog2E);
+        for (int i = 0; i < tokens; ++i, to += columns.stride, from += from ? tokens : 0) {
+            int j = 0;
+            for (; j + kLanes<C> <= tokens; j += kLanes<C>) store(to + j, from ? load(from + j) * log2e : Vec<C>{});
+            for (; j < tokens; ++j) to[j] = from ? from[j] * log2e : C(0);
+            for (; j < columns.vectors * kLanes<C>; ++j) to[j] = -Ieee<C>::kInfinity;
         }
     }
 

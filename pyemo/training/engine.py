@@ -143,7 +143,9 @@ def _start_from(name: str, module: FaceTraining) -> None:
         )
     fresh = module.network.state_dict()
     fitting = {
-        key: value for key, value in start.model.state_dict().items() if key in fresh and value.shape == fresh[key].shape
+        key: value
+        for key, value in start.model.state_dict().items()
+        if key in fresh and value.shape == fresh[key].shape
     }
     parameters = {key for key, _ in module.network.named_parameters()}
     if not parameters & fitting.keys():
