@@ -216,9 +216,14 @@ void run_forward(const Problem<T>& problem, T* output, int threads) {
             problem.for_slices(first, last, [&](std::int64_t s, std::int64_t begin, std::int64_t finish) {
                 T* target = slices + s * problem.slice_size + begin - s * slicing.hop;
                 const T* source = scratch.result.data() + begin - first;
-                for (std::int64_t m = 0; m < rows; ++m) {
-                    std::memcpy(target + m * slicing.frames, source + m * problem.result_stride,
-                                (finish - begin) * sizeof(T));
+                if (streams) {
+                    problem.kernels.stream(source, problem.result_stride, static_cast<int>(rows),
+                                           static_cast<int>(finish - begin), target, slicing.frames);
+                } else {
+                    for (std::int64_t m = 0; m < rows; ++m) {
+                        std::memcpy(target + m * slicing.frames, source + m * problem.result_stride,
+                                    (finish - begin) * sizeof(T));
+                    }
                 }
                 if (finish != problem.frames) return;
                 for (std::int64_t m = 0; m < rows; ++m) {  // what is left of a slice beyond the last frame

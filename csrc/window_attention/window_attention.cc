@@ -183,11 +183,14 @@ struct Division {
     std::int64_t windows, window_parts;
     int heads, head_parts;
 
-    Division(const Problem& problem, std::int64_t least_windows, std::int64_t most_window_parts)
+    // Parts of at least so many windows. A task takes a while to set up, so it gets some units, if there are few of
+    // them.
+    Division(const Problem& problem, std::int64_t least_windows)
         : windows(problem.batch * problem.rows_of_windows * problem.columns_of_windows), heads(problem.heads) {
-        constexpr std::int64_t kTasks = 32;
-        window_parts = std::clamp<std::int64_t>(windows / least_windows, 1, most_window_parts);
-        head_parts = static_cast<int>(std::clamp<std::int64_t>((kTasks + window_parts - 1) / window_parts, 1, heads));
+        constexpr std::int64_t kMostTasks = 64, kLeastUnits = 3;
+        const std::int64_t tasks = std::clamp<std::int64_t>(windows * heads / kLeastUnits, 1, kMostTasks);
+        window_parts = std::clamp<std::int64_t>(windows / least_windows, 1, tasks);
+        head_parts = static_cast<int>(std::clamp<std::int64_t>(tasks / window_parts, 1, heads));
     }
 
     std::int64_t tasks() const { return window_parts * head_parts; }
@@ -207,7 +210,7 @@ void forward(const Arguments& arguments, const TensorView& output) {
     const Problem problem = make_problem(arguments, output, "the output");
     if (is_empty(problem)) return;
     const Kernel& kernel = kernel_of(arguments.qkv->dtype);
-    const Division division(problem, 1, 64);
+    const Division division(problem, 1);
     const std::size_t piece = kernel.scratch_bytes(problem, division.most_heads(), false);
     Memory memory(Scratch::bytes(arguments.threads, piece));
     Scratch scratch(arguments.threads, piece, memory);
@@ -278,7 +281,7 @@ void backward(const Arguments& arguments, const TensorView& grad_output, const T
         return;
     }
     const Kernel& kernel = kernel_of(qkv.dtype);
-    const Division division(problem, 8, 64);
+    const Division division(problem, 8);
     BiasSums bias_sums{nullptr, kernel.bias_stride(problem.tokens), static_cast<std::size_t>(item_size(dtype))};
     const std::size_t head_bytes = bias_sums.item * bias_sums.head_size(problem),
                       sum_bytes = grad_bias ? division.window_parts * problem.heads * head_bytes : 0,
