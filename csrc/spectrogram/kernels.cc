@@ -232,7 +232,8 @@ void stream(const T* source, std::ptrdiff_t source_stride, int rows, int columns
             std::ptrdiff_t target_stride) {
     for (int r = 0; r < rows; ++r, source += source_stride, target += target_stride) {
         int c = 0;
-        for (; c < columns && reinterpret_cast<std::uintptr_t>(target + c) % kVectorBytes != 0; ++c) target[c] = source[c];
+        for (; c < columns && reinterpret_cast<std::uintptr_t>(target + c) % kVectorBytes != 0; ++c)
+            target[c] = source[c];
         for (; c + kLanes<T> <= columns; c += kLanes<T>) stream_aligned<T>(target + c, load(source + c));
         for (; c < columns; ++c) target[c] = source[c];
     }

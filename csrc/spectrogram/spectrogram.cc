@@ -20,6 +20,9 @@ namespace {
 constexpr std::int64_t kFrames = 128;            // that a thread takes at a time, unless they are too large
 constexpr std::int64_t kScratchBytes = 1 << 18;  // of each of its arrays, of which the second-level cache holds several
 
+// An output of this size would push itself out of a core's caches before anyone reads it.
+constexpr std::size_t kStreamedBytes = 1 << 24;
+
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
@@ -199,7 +202,7 @@ void run_forward(const Problem<T>& problem, T* output, int threads) {
     const std::int64_t runs = apart ? problem.slices : 1;
     const std::int64_t run_length = apart ? std::min(slicing.frames, problem.wanted) : problem.wanted;
     const std::int64_t chunks = divide_up(run_length, chunk);
-    const bool streams = problem.waveforms * problem.slices * problem.slice_size * sizeof(T) > (getenv("NT") ? 1<<23 : 1<<30);
+    const bool streams = problem.waveforms * problem.slices * problem.slice_size * sizeof(T) >= kStreamedBytes;
     const T silence = problem.kernels.silence(problem.tables);
     const auto make = [&] { return Scratch<T>(problem, problem.tables.forward_work()); };
     run_tasks<Scratch<T>>(

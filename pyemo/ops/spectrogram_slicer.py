@@ -167,8 +167,9 @@ class SpectrogramSlicer(nn.Module):
             slices[..., i, :, :] = self._frames[..., start + i * hop : start + i * hop + length]
         self._next_slice = count
         needless = min(start + new * hop, self._frames.shape[-1])
-        self._frames = self._frames[..., needless:].clone()
-        self._first_frame += needless
+        if needless > 0:
+            self._frames = self._frames[..., needless:].clone()
+            self._first_frame += needless
         return reference.limited(slices, settings.top_db)
 
     def _returned(self, slices: Tensor) -> Any:

@@ -279,6 +279,15 @@ def test_what_is_not_finite_stays_within_its_frames(isa: str, value: float, opti
         assert torch.equal(result[finite], clean[finite])
 
 
+@pytest.mark.parametrize("frames", [128, 127])
+def test_an_output_that_is_written_past_the_caches(isa: str, frames: int) -> None:
+    waveform = samples(20, 64000)
+    result = spectrogram_slices(waveform, n_mels=128, slice_frames=frames, slice_hop=64)
+    assert result.nbytes > 1 << 24
+    for one, alone in zip(result, waveform, strict=True):
+        assert torch.equal(one, spectrogram_slices(alone, n_mels=128, slice_frames=frames, slice_hop=64))
+
+
 def test_results_do_not_depend_on_threads_or_neighbours(isa: str) -> None:
     waveform = samples(5, 20011)
     before = torch.get_num_threads()
