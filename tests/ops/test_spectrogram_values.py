@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import inspect
 import warnings
 from typing import Any
@@ -14,7 +16,7 @@ import torch
 from spectrogram_inputs import random_options, samples
 from torch import Tensor
 
-from pyemo.ops import mel, spectrogram_slices, tapers
+from pyemo.ops import SpectrogramSlicer, mel, spectrogram_slices, tapers
 from pyemo.ops.native import native, tensor_view
 from pyemo.ops.reference import spectrogram as reference
 from pyemo.ops.spectrogram_settings import checked_options
@@ -138,7 +140,7 @@ def test_tapers_equal_scipy(name: str, length: int) -> None:
 
 def test_random_options_in_float64(isa: str) -> None:
     rng = np.random.default_rng()
-    for _ in range(60):
+    for _ in range(30):
         options, count = random_options(rng)
         waveform = torch.randn(2, count, dtype=torch.float64)
         expected = reference.spectrogram_slices(waveform, **options)
@@ -348,3 +350,12 @@ def test_defaults_are_the_same_everywhere() -> None:
         }
 
     assert parameters(spectrogram_slices) == parameters(checked_options)
+
+
+@pytest.mark.parametrize("name", ["spectrogram", "spectrogram_slicer"])
+def test_the_examples_of_the_documentation(name: str) -> None:
+    module = importlib.import_module(f"pyemo.ops.{name}")
+    names = {"torch": torch, "spectrogram_slices": spectrogram_slices, "SpectrogramSlicer": SpectrogramSlicer}
+    outcome = doctest.testmod(module, globs=names)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
