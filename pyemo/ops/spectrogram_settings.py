@@ -78,8 +78,9 @@ class Settings(NamedTuple):
         """(n_fft,) float64: the named or the given window, with zeros on both sides."""
         if window is None:
             assert self.window is not None
-            return _named_window(self.window, self.win_length, self.n_fft)
-        return _in_the_middle(window.to(torch.float64), self.n_fft)
+            window = torch.from_numpy(_taper(self.window, self.win_length))
+        before = (self.n_fft - self.win_length) // 2
+        return F.pad(window.to(torch.float64), (before, self.n_fft - self.win_length - before))
 
     def filters(self) -> np.ndarray | None:
         """(n_mels, n_fft // 2 + 1) float64."""
@@ -89,16 +90,7 @@ class Settings(NamedTuple):
 
 
 _filters = functools.lru_cache(maxsize=16)(mel.mel_filters)
-
-
-@functools.lru_cache(maxsize=16)
-def _named_window(name: str, win_length: int, n_fft: int) -> Tensor:
-    return _in_the_middle(torch.from_numpy(tapers.taper(name, win_length)), n_fft)
-
-
-def _in_the_middle(window: Tensor, n_fft: int) -> Tensor:
-    before = (n_fft - len(window)) // 2
-    return F.pad(window, (before, n_fft - len(window) - before))
+_taper = functools.lru_cache(maxsize=16)(tapers.taper)
 
 
 def checked_options(
@@ -174,13 +166,13 @@ def checked_options(
     _check_choice("tail", tail, ("pad", "drop"))
     settings = Settings(
         float(sample_rate),
-        n_fft,
-        win_length,
-        hop_length,
+        _plain(n_fft),
+        _plain(win_length),
+        _plain(hop_length),
         window if isinstance(window, str) else None,
         pad_mode if center else None,
         float(power),
-        n_mels,
+        None if n_mels is None else _plain(n_mels),
         float(f_min),
         float(f_max),
         mel_scale,
@@ -188,8 +180,8 @@ def checked_options(
         log,
         float(amin),
         None if top_db is None else float(top_db),
-        slice_frames,
-        slice_hop,
+        _plain(slice_frames),
+        _plain(slice_hop),
         tail,
     )
     return settings, taper
@@ -197,6 +189,11 @@ def checked_options(
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, (int, np.integer, torch.SymInt)) and not isinstance(value, bool)
+
+
+def _plain(value: int) -> int:
+    """Operators do not take NumPy's integers."""
+    return int(value) if isinstance(value, np.integer) else value
 
 
 def _check_choice(name: str, value: object, choices: tuple[object, ...]) -> None:

@@ -341,6 +341,13 @@ def test_more_samples_than_32_bits_count(isa: str) -> None:
         torch.testing.assert_close(result[frame // 64, :, frame % 64], expected[:, 0], rtol=1e-5, atol=1e-3)
 
 
+def test_numbers_of_numpy_are_options_too() -> None:
+    waveform = samples(3000)
+    sizes = {"n_fft": 256, "win_length": 200, "hop_length": 32, "n_mels": 8, **SLICES}
+    result = spectrogram_slices(waveform, **{name: np.int64(size) for name, size in sizes.items()})
+    assert torch.equal(result, spectrogram_slices(waveform, **sizes))
+
+
 def test_defaults_are_the_same_everywhere() -> None:
     def parameters(function: Any) -> dict[str, Any]:
         return {
