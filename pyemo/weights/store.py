@@ -129,9 +129,9 @@ def _read(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
         raise ModelError(f"{file} is not readable as safetensors: {error}") from error
     problems = []
     if missing := sorted(expected.keys() - tensors.keys()):
-        problems.append(f"missing {', '.join(missing)}")
+        problems.append(f"missing {_some(missing)}")
     if unexpected := sorted(tensors.keys() - expected.keys()):
-        problems.append(f"unexpected {', '.join(unexpected)}")
+        problems.append(f"unexpected {_some(unexpected)}")
     for key in sorted(tensors.keys() & expected.keys()):
         found, wanted = tensors[key], expected[key]
         if found.shape != wanted.shape:
@@ -141,3 +141,9 @@ def _read(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if problems:
         raise ModelError(f"{file} does not fit {file.with_name(CONFIG)}: " + "; ".join(problems))
     return {key: tensor.to(expected[key].dtype) for key, tensor in tensors.items()}
+
+
+def _some(keys: list[str]) -> str:
+    """The first few: of two architectures that differ, all keys would fill the screen."""
+    more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
+    return ", ".join(keys[:5]) + more

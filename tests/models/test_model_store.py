@@ -147,6 +147,15 @@ def test_weights_that_do_not_fit(folder: Path, key: str, value: Tensor | None, m
         load_model(folder)
 
 
+def test_of_weights_of_another_network_a_few_are_named(folder: Path) -> None:
+    tensors = load_file(folder / WEIGHTS)
+    save_file({"extra.weight": torch.zeros(1)}, folder / WEIGHTS)
+    with pytest.raises(
+        ModelError, match=rf"missing ([\w.]+, ){{4}}[\w.]+ and {len(tensors) - 5} more; unexpected extra.weight$"
+    ):
+        load_model(folder)
+
+
 def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
