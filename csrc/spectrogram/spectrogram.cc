@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/error.h"
+#include "common/huge_pages.h"
 #include "common/isa.h"
 #include "common/parallel.h"
 #include "spectrogram/padding.h"
@@ -202,7 +203,9 @@ void run_forward(const Problem<T>& problem, T* output, int threads) {
     const std::int64_t runs = apart ? problem.slices : 1;
     const std::int64_t run_length = apart ? std::min(slicing.frames, problem.wanted) : problem.wanted;
     const std::int64_t chunks = divide_up(run_length, chunk);
-    const bool streams = problem.waveforms * problem.slices * problem.slice_size * sizeof(T) >= kStreamedBytes;
+    const std::size_t bytes = problem.waveforms * problem.slices * problem.slice_size * sizeof(T);
+    const bool streams = bytes >= kStreamedBytes;
+    if (streams) prefer_huge_pages(output, bytes);
     const T silence = problem.kernels.silence(problem.tables);
     const auto make = [&] { return Scratch<T>(problem, problem.tables.forward_work()); };
     run_tasks<Scratch<T>>(
