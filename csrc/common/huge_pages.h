@@ -10,7 +10,8 @@
 namespace pyemo {
 
 // Asks for large pages under memory that is about to be written for the first time: where the allocator has just got it
-// from the system, thousands of page faults would take longer than the writing. A hint; nothing happens if it is refused.
+// from the system, thousands of page faults would take longer than the writing. A hint; nothing happens if it is
+// refused.
 inline void prefer_huge_pages(void* data, std::size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr std::uintptr_t kPage = std::uintptr_t{1} << 21;
