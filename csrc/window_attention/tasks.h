@@ -13,7 +13,8 @@ struct Tasks {
 
     static int bias_stride(int tokens) { return Columns<C>(tokens).stride; }
 
-    // One head's bias in units of log2(e), minus infinity in the columns of vectors that stand for no token; zeros if null.
+    // One head's bias in units of log2(e), zeros if null; minus infinity in the vectors' columns that stand for no
+    // token.
     static void pack_bias(int tokens, const C* from, C* to) {
         const Columns<C> columns(tokens);
         const C log2e = C(pyemo::window::kLog2E);

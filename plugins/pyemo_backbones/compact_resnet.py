@@ -60,8 +60,9 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 class _Residual(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.branch = nn.Sequential(_convolution(channels, channels), _convolution(channels, channels))
-        nn.init.constant_(self.branch[1][1].weight, 0.1)  # 0 would stay 0: its ReLU has no slope there
+        last = _convolution(channels, channels)
+        nn.init.constant_(last[1].weight, 0.1)  # type: ignore[arg-type]  # 0 would stay 0: its ReLU has no slope there
+        self.branch = nn.Sequential(_convolution(channels, channels), last)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.branch(x)
