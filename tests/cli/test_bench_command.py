@@ -161,14 +161,25 @@ def test_interruption_leaves_what_was_measured(suite: Path, tmp_path: Path) -> N
         SUITE.replace("def test_slow(compare):", f"def test_slow(compare):\n    open({str(started)!r}, 'w')")
     )
     with subprocess.Popen(
-        command, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=tmp_path,
+        start_new_session=True,
+        # A shell's background jobs, perhaps these tests, ignore the signal, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         for _ in range(1200):
             if started.exists() or process.poll() is not None:
                 break
             time.sleep(0.1)
         os.killpg(process.pid, signal.SIGINT)
-        out, err = process.communicate(timeout=60)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 130, err
     assert "pyemo: interrupted" in err
     assert "sleeping: good" in out

@@ -203,7 +203,14 @@ def test_ctrl_c_in_the_middle_of_a_clip(tmp_path: Path, media: Path, monkeypatch
     start = [sys.executable, "-c", "from pyemo.cli import main; raise SystemExit(main())"]
     options = ["--out", "out", "--every", "1", "--device", "cpu", "--model", str(_tiny_model())]
     command = [*start, "predict", "media", *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    process = subprocess.Popen(
+        command,
+        # A shell's background jobs, perhaps these tests, ignore the signal, and so would their children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     deadline = time.monotonic() + 60
     while not Path("out/picture.png.json").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
