@@ -148,7 +148,8 @@ def _start_from(name: str, module: FaceTraining) -> None:
         if key in fresh and value.shape == fresh[key].shape
     }
     parameters = {key for key, _ in module.network.named_parameters()}
-    if not parameters & fitting.keys():
+    # A bias as long as there are classes fits any network.
+    if not any(value.ndim > 1 for key, value in fitting.items() if key in parameters):
         raise ModelError(
             f"training.start_from: no weight of {name} fits the recipe by name and shape "
             f"({_difference(start.recipe, module.recipe, 'model')})"
