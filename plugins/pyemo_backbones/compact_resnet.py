@@ -12,13 +12,14 @@ class CompactResNet(nn.Module):
     """Stages of 3x3 convolutions with identity shortcuts (He et al. 2016), without bottlenecks or projections.
 
     Each stage halves the map by 2x2 max-pooling (not the first), widens it by one convolution and refines it by ``blocks`` residual
-    blocks of two convolutions. Every convolution is plain and 3x3: the form that CPUs and GPUs run closest to their peak. A block begins
-    near the identity (the scale of its last normalisation is small), so that one added to a trained network does not upset it.
+    blocks of two convolutions. Every convolution is plain and 3x3: the form that CPUs and GPUs run closest to their peak.
 
     Args:
         in_channels: channels of a face.
         widths: channels of each stage; the last is D.
         blocks: residual blocks of each stage.
+        block_scale: what the scale of a block's last normalisation begins at; a small one lets a block that is added to a trained
+            network begin near the identity. (0 would stay 0: the ReLU behind it has no slope there.)
 
     Shape: (B, T, in_channels, H, W) float -> (B, T, D); H and W at least ``2 ** (len(widths) - 1)``.
     """
@@ -27,7 +28,11 @@ class CompactResNet(nn.Module):
     modality = "face"
 
     def __init__(
-        self, in_channels: int = 1, widths: Sequence[int] = (32, 64, 128, 256), blocks: Sequence[int] = (1, 1, 2, 1)
+        self,
+        in_channels: int = 1,
+        widths: Sequence[int] = (32, 64, 128, 256),
+        blocks: Sequence[int] = (1, 1, 2, 1),
+        block_scale: float = 1.0,
     ) -> None:
         super().__init__()
         if len(widths) != len(blocks):
@@ -35,7 +40,7 @@ class CompactResNet(nn.Module):
         stages: list[nn.Module] = []
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             parts: list[nn.Module] = [] if stage == 0 else [nn.MaxPool2d(2)]
-            parts += [_convolution(in_channels, width), nn.Sequential(*(_Residual(width) for _ in range(count)))]
+            parts += [_convolution(in_channels, width), nn.Sequential(*(_Residual(width, block_scale) for _ in range(count)))]
             stages.append(nn.Sequential(*parts))
             in_channels = width
         self.stages = nn.Sequential(*stages)
@@ -58,10 +63,10 @@ def _convolution(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, scale: float) -> None:
         super().__init__()
         last = _convolution(channels, channels)
-        nn.init.constant_(last[1].weight, 0.1)  # type: ignore[arg-type]  # 0 would stay 0: its ReLU has no slope there
+        nn.init.constant_(last[1].weight, scale)  # type: ignore[arg-type]
         self.branch = nn.Sequential(_convolution(channels, channels), last)
 
     def forward(self, x: Tensor) -> Tensor:
