@@ -131,6 +131,8 @@ class DistillationConfig(Section):
 class TrainingConfig(Section):
     start_from: str | None = None
     """Name or folder of a model of the same architecture and labels whose weights training starts from; none: random ones."""
+    start_partially: bool = False
+    """Let that model's architecture differ: what fits by name and shape is taken over, the rest starts at random and is named."""
     epochs: Annotated[int, Field(ge=1)] = 50
     batch_size: Annotated[int, Field(ge=1)] = 128
     train_splits: Annotated[list[str], Field(min_length=1)] = ["train"]

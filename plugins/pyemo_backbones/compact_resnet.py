@@ -40,7 +40,10 @@ class CompactResNet(nn.Module):
         stages: list[nn.Module] = []
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
             parts: list[nn.Module] = [] if stage == 0 else [nn.MaxPool2d(2)]
-            parts += [_convolution(in_channels, width), nn.Sequential(*(_Residual(width, block_scale) for _ in range(count)))]
+            parts += [
+                _convolution(in_channels, width),
+                nn.Sequential(*(_Residual(width, block_scale) for _ in range(count))),
+            ]
             stages.append(nn.Sequential(*parts))
             in_channels = width
         self.stages = nn.Sequential(*stages)

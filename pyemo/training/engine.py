@@ -11,6 +11,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from pydantic import BaseModel
+from torch import Tensor, nn
 
 from pyemo.config import ClassifierRecipe, dump_recipe, parse_recipe
 from pyemo.contracts import Manifest
@@ -70,7 +71,7 @@ def train(
     )
     module = FaceTraining(recipe, weights, _teacher(recipe), len(train_batches))
     if training.start_from is not None:
-        _start_from(training.start_from, module)
+        _start_from(training.start_from, module, training.start_partially)
     trainer = _trainer(recipe, run, device, [EpochLog(run / "metrics.csv"), *_callbacks(recipe, run)])
     last = run / LAST
     with warnings.catch_warnings():
@@ -134,29 +135,29 @@ def _difference(there: BaseModel, here: ClassifierRecipe, *sections: str) -> str
     return "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in changed[:3])
 
 
-def _start_from(name: str, module: FaceTraining) -> None:
-    """Take over what fits by name and shape, so that another head or added blocks begin fresh."""
+def _start_from(name: str, module: FaceTraining, partially: bool) -> None:
     start = load_model(name)
-    if start.recipe.labels != module.recipe.labels:
+    same = start.recipe.labels == module.recipe.labels and (partially or start.recipe.model == module.recipe.model)
+    if not same:
         raise ModelError(
-            f"training.start_from: {name} differs from the recipe ({_difference(start.recipe, module.recipe, 'labels')})"
+            f"training.start_from: {name} differs from the recipe ({_difference(start.recipe, module.recipe, 'model', 'labels')})"
         )
-    fresh = module.network.state_dict()
-    fitting = {
-        key: value
-        for key, value in start.model.state_dict().items()
-        if key in fresh and value.shape == fresh[key].shape
-    }
-    parameters = {key for key, _ in module.network.named_parameters()}
+    if partially:
+        _take_over(name, start.model.state_dict(), module.network)
+    else:
+        module.network.load_state_dict(start.model.state_dict())
+
+
+def _take_over(name: str, weights: dict[str, Tensor], network: nn.Module) -> None:
+    """What fits by name and shape."""
+    own = network.state_dict()
+    fitting = {key: value for key, value in weights.items() if key in own and value.shape == own[key].shape}
+    parameters = [key for key, _ in network.named_parameters()]
     # A bias as long as there are classes fits any network.
-    if not any(value.ndim > 1 for key, value in fitting.items() if key in parameters):
-        raise ModelError(
-            f"training.start_from: no weight of {name} fits the recipe by name and shape "
-            f"({_difference(start.recipe, module.recipe, 'model')})"
-        )
-    module.network.load_state_dict(fitting, strict=False)
-    missing = sorted(parameters - fitting.keys())
-    if missing:
+    if not any(fitting[key].ndim > 1 for key in parameters if key in fitting):
+        raise ModelError(f"training.start_from: no weight of {name} fits the recipe by name and shape")
+    network.load_state_dict(fitting, strict=False)
+    if missing := [key for key in parameters if key not in fitting]:
         _log.warning("training.start_from: not in %s, so they start at random: %s", name, ", ".join(missing))
 
 

@@ -139,6 +139,13 @@ def test_training_goes_on_from_a_model(tiny_recipe, bars, tmp_path) -> None:
     loaded = load_model(str(second))
     samples = select(bars, loaded.recipe, ["test"])
     assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy > 0.9
+    options = "model.modalities.face.backbone.options={widths: [8, 16], blocks: [0, 0]}"
+    other = tiny_recipe(f"training.start_from={first}", options)
+    with pytest.raises(ModelError, match=r"backbone\.options\.blocks: \[0, 1\] there, \[0, 0\] now"):
+        train(other, bars, tmp_path / "third")
+
+
+PARTIALLY = "training.start_partially=true"
 
 
 def test_training_goes_on_from_a_smaller_model_and_says_what_is_new(tiny_recipe, bars, tmp_path, caplog) -> None:
@@ -146,7 +153,9 @@ def test_training_goes_on_from_a_smaller_model_and_says_what_is_new(tiny_recipe,
     deeper = "model.modalities.face.backbone.options={widths: [8, 16], blocks: [0, 2]}"
     still = "training.optimizer.learning_rate=1e-12"
     second = train(
-        tiny_recipe("training.epochs=1", f"training.start_from={first}", deeper, still), bars, tmp_path / "second"
+        tiny_recipe("training.epochs=1", f"training.start_from={first}", PARTIALLY, deeper, still),
+        bars,
+        tmp_path / "second",
     )
     before, after = (load_model(str(folder)).model.state_dict() for folder in (first, second))
     weight = "backbones.face.stages.1.2.0.branch.0.0.weight"
@@ -159,7 +168,7 @@ def test_a_model_of_which_nothing_fits_is_no_start(tiny_recipe, bars, tmp_path) 
     first = train(tiny_recipe("training.epochs=1"), bars, tmp_path / "first")
     other = "model.modalities.face.backbone.options={widths: [4, 12], blocks: [0, 1]}"
     with pytest.raises(ModelError, match=r"no weight .* fits the recipe by name and shape"):
-        train(tiny_recipe(f"training.start_from={first}", other), bars, tmp_path / "second")
+        train(tiny_recipe(f"training.start_from={first}", PARTIALLY, other), bars, tmp_path / "second")
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
