@@ -51,6 +51,14 @@ def viewable(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
 
+def as_tensor(array: np.ndarray) -> Tensor:
+    """The array as a tensor, sharing its memory where torch can: it warns of arrays that are read-only, and refuses negative strides."""
+    array = viewable(array)
+    if not array.flags.writeable or min(array.strides, default=0) < 0:
+        array = array.copy()
+    return torch.from_numpy(array)
+
+
 @functools.cache
 def warn_of_fallback() -> None:
     warnings.warn(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyemo.ops.native import array_view, library, native, tensor_view, viewable, warn_of_fallback
+from pyemo.ops.native import array_view, as_tensor, library, native, tensor_view, warn_of_fallback
 from pyemo.ops.reference import spectrogram as reference
 from pyemo.ops.spectrogram_settings import Settings, checked_options
 
@@ -133,12 +133,9 @@ def run(waveform: Tensor, window: Tensor | None, settings: Settings) -> Tensor:
 
 
 def from_numpy(array: np.ndarray) -> Tensor:
-    array = viewable(array)
-    if not array.flags.writeable or min(array.strides, default=0) < 0:  # torch.from_numpy warns, or fails
-        array = array.copy()
     if array.dtype.name not in ("float32", "float64", "int16"):
         raise TypeError(_dtype_message(array.dtype.name, array.shape))
-    return torch.from_numpy(array)
+    return as_tensor(array)
 
 
 def _dtype_message(dtype: object, shape: tuple[int, ...]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from pyemo.ops.native import View, library, native, tensor_view, viewable, warn_of_fallback
+from pyemo.ops.native import View, as_tensor, library, native, tensor_view, warn_of_fallback
 from pyemo.ops.reference import windows as reference
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -113,10 +113,7 @@ def has_kernel(tensor: Tensor) -> bool:
 def _from_numpy(array: Any) -> Tensor:
     if not isinstance(array, np.ndarray):
         raise TypeError(f"with qkv a numpy.ndarray, the other arrays must be such too, got {type(array).__name__}")
-    array = viewable(array)
-    if not array.flags.writeable or min(array.strides, default=0) < 0:  # torch.from_numpy warns, or fails
-        array = array.copy()
-    return torch.from_numpy(array)
+    return as_tensor(array)
 
 
 def _pair(name: str, value: int | Sequence[int]) -> list[int]:
@@ -158,33 +155,16 @@ def _check_addend(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
         raise ValueError(f"{name} must have the shape {meaning} = {shape}, got {tuple(tensor.shape)}")
 
 
-def _fake(
-    qkv: Tensor,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    logit_scale: Tensor | None,
-    num_heads: int,
-    window: list[int],
-    shift: list[int],
-    scale: float,
-) -> Tensor:
+def _fake(qkv: Tensor, *_: Any) -> Tensor:
     batch, height, width, channels = qkv.shape
     return qkv.new_empty((batch, height, width, channels // 3))
 
 
 def _run_native(
-    qkv: Tensor,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    logit_scale: Tensor | None,
-    num_heads: int,
-    window: list[int],
-    shift: list[int],
-    scale: float,
+    qkv: Tensor, bias: Tensor | None, mask: Tensor | None, logit_scale: Tensor | None, *geometry: Any
 ) -> Tensor:
     assert native is not None
-    batch, height, width, channels = qkv.shape
-    output = qkv.new_empty((batch, height, width, channels // 3))
+    output = _fake(qkv)
     wide = _wide_dtype(qkv)
     # A view does not keep its tensor alive: the copies need names.
     qkv, bias, mask, logit_scale = _packed(qkv), _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
@@ -194,29 +174,15 @@ def _run_native(
         _view(mask),
         _view(logit_scale),
         tensor_view(output),
-        num_heads,
-        tuple(window),
-        tuple(shift),
-        scale,
-        torch.get_num_threads(),
+        *_native_geometry(*geometry),
     )
     return output
 
 
-def _run_reference(
-    qkv: Tensor,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    logit_scale: Tensor | None,
-    num_heads: int,
-    window: list[int],
-    shift: list[int],
-    scale: float,
-) -> Tensor:
+def _run_reference(*arguments: Any) -> Tensor:
     if native is None:
         warn_of_fallback()
-    output = reference.attend(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
-    return output.contiguous()
+    return reference.attend(*arguments).contiguous()
 
 
 def _fake_backward(
@@ -225,14 +191,10 @@ def _fake_backward(
     bias: Tensor | None,
     mask: Tensor | None,
     logit_scale: Tensor | None,
-    num_heads: int,
-    window: list[int],
-    shift: list[int],
-    scale: float,
-    wants_bias: bool,
-    wants_logit_scale: bool,
+    *geometry_and_wishes: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients, not yet filled; one that is not wanted has no elements."""
+    wants_bias, wants_logit_scale = geometry_and_wishes[-2:]
     grad_bias = bias.new_empty(bias.shape) if wants_bias and bias is not None else qkv.new_empty(0)
     grad_logit_scale = (
         logit_scale.new_empty(logit_scale.shape) if wants_logit_scale and logit_scale is not None else qkv.new_empty(0)
@@ -246,14 +208,10 @@ def _run_native_backward(
     bias: Tensor | None,
     mask: Tensor | None,
     logit_scale: Tensor | None,
-    num_heads: int,
-    window: list[int],
-    shift: list[int],
-    scale: float,
-    wants_bias: bool,
-    wants_logit_scale: bool,
+    *geometry_and_wishes: Any,
 ) -> tuple[Tensor, Tensor, Tensor]:
     assert native is not None
+    *geometry, wants_bias, wants_logit_scale = geometry_and_wishes
     wide = _wide_dtype(qkv)
     grad_qkv = qkv.new_empty(qkv.shape)
     grad_bias = torch.empty(bias.shape, dtype=wide) if wants_bias and bias is not None else None
@@ -271,34 +229,23 @@ def _run_native_backward(
         tensor_view(grad_qkv),
         _view(grad_bias),
         _view(grad_logit_scale),
-        num_heads,
-        tuple(window),
-        tuple(shift),
-        scale,
-        torch.get_num_threads(),
+        *_native_geometry(*geometry),
     )
     return grad_qkv, _in_dtype_of(bias, grad_bias, qkv), _in_dtype_of(logit_scale, grad_logit_scale, qkv)
 
 
-def _run_reference_backward(
-    grad: Tensor,
-    qkv: Tensor,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    logit_scale: Tensor | None,
-    num_heads: int,
-    window: list[int],
-    shift: list[int],
-    scale: float,
-    wants_bias: bool,
-    wants_logit_scale: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    grads = reference.attend_backward(grad, qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
+def _run_reference_backward(grad: Tensor, qkv: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    *inputs, wants_bias, wants_logit_scale = arguments
+    grad_qkv, grad_bias, grad_logit_scale = reference.attend_backward(grad, qkv, *inputs)
     return (
-        grads[0].contiguous(),
-        grads[1] if wants_bias and grads[1] is not None else qkv.new_empty(0),
-        grads[2] if wants_logit_scale and grads[2] is not None else qkv.new_empty(0),
+        grad_qkv.contiguous(),
+        grad_bias if wants_bias and grad_bias is not None else qkv.new_empty(0),
+        grad_logit_scale if wants_logit_scale and grad_logit_scale is not None else qkv.new_empty(0),
     )
+
+
+def _native_geometry(num_heads: int, window: list[int], shift: list[int], scale: float) -> tuple[Any, ...]:
+    return num_heads, tuple(window), tuple(shift), scale, torch.get_num_threads()
 
 
 def _wide_dtype(qkv: Tensor) -> torch.dtype:
