@@ -131,8 +131,17 @@ class Detector(Protocol):
 class Manifest:
     """The rows of a data set.
 
-    ``table`` has the columns ``path`` (str), ``label`` (str), ``subject`` (str, or None where unknown), ``split`` (``train``,
-    ``validation``, ``test`` or None) and, for parts of longer files, ``start`` and ``end`` in seconds (else NaN).
+    ``table`` has the columns
+
+    - ``path`` (str): a clip, a sound or an image, or a folder whose images, in natural order, are the frames of one clip;
+    - ``label`` (str, or None where only the frames are labelled);
+    - ``subject`` (str, or None where unknown);
+    - ``split`` (``train``, ``validation``, ``test`` or None);
+    - ``start`` and ``end`` in seconds for parts of longer files (else NaN);
+    - where there are such: ``voice`` (str or None), the file with the sound if that is not in ``path``, and ``frame_labels`` (1-D int16
+      arrays), one position in ``labels`` a frame, -1 where a frame has none;
+    - any others that describe the row.
+
     Data sets whose samples are small images may also hand them over decoded: ``images`` (rows, H, W) or (rows, H, W, 3) uint8.
     ``problems`` lists, in words, each file that was left out and why. ``licence`` says what the data, and models trained on it, may be used for.
     """
@@ -142,6 +151,10 @@ class Manifest:
     images: np.ndarray | None = None
     problems: tuple[str, ...] = ()
     licence: str = "unknown"
+    modalities: tuple[str, ...] = ("face",)
+    """What the rows hold: ``face``, ``voice`` or both."""
+    folds: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    """Published cross-validation folds by name: the subjects that each holds out."""
 
 
 @runtime_checkable
