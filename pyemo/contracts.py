@@ -72,7 +72,10 @@ class FusionOutput:
     logits: Tensor
     """(B, classes), the decision."""
     auxiliary: dict[str, Tensor] = field(default_factory=dict)
-    """Further logits by name, for instance one scorer per modality; used by losses, not by evaluation."""
+    """Further logits by name: of one scorer per modality under the modality's name; of a further target under its name, and of its scorers
+    under ``target/modality``. Used by losses, not by evaluation."""
+    steps: Tensor | None = None
+    """(B, T, classes), where the fusion decides for each time step too (of the modality with the most steps)."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class Face:
     score: float
     """The detector's own confidence; larger is surer."""
     landmarks: np.ndarray | None = None
-    """(5, 2) float32: right eye, left eye, nose tip, right and left mouth corner, as the person has them; None if not detected."""
+    """float32 (5, 2): right eye, left eye, nose tip, right and left mouth corner, as the person has them; or (68, 2): the points of iBUG
+    300-W in their order; None if not detected."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,17 @@ class Detector(Protocol):
     crop_frame: CropFrame
 
     def detect(self, frames: Sequence[np.ndarray]) -> list[list[Face]]: ...
+
+
+@runtime_checkable
+class LandmarkDetector(Detector, Protocol):
+    """A detector that can also mark faces whose boxes are known: for frames between those in which it looks for faces.
+
+    ``mark(frame, faces)``: an RGB uint8 array (H, W, 3) and faces with boxes like its own -> the same faces in the same order, with the
+    landmarks they have in this very frame, or None where it cannot tell (a face too small).
+    """
+
+    def mark(self, frame: np.ndarray, faces: Sequence[Face]) -> list[Face]: ...
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,9 @@ from pyemo.errors import ConfigError, PluginError
 class EmotionModel(nn.Module):
     """Any number of modalities: each has a backbone (features of each time step) and an aggregator (one vector); a fusion decides.
 
+    A modality is one stream with a name of its own; several may see the same faces or the same sound. The parts of a frozen one have no
+    gradients and stay in evaluation mode.
+
     Args:
         config: plug-ins and their options.
         labels: names of the classes, in the order of the logits.
@@ -35,24 +38,38 @@ class EmotionModel(nn.Module):
         dims = {}
         for modality, part in config.modalities.items():
             backbone = _create("backbones", part.backbone)
-            if backbone.modality != modality:
-                raise PluginError(f"backbone '{part.backbone.name}' is for {backbone.modality}, not for {modality}")
+            if backbone.modality != part.input.kind:
+                raise PluginError(
+                    f"backbone '{part.backbone.name}' is for {backbone.modality}, but the input of '{modality}' is {part.input.kind}"
+                )
             aggregator = _create("aggregators", part.aggregator, feature_dim=backbone.feature_dim)
             self.backbones[modality] = backbone
             self.aggregators[modality] = aggregator
+            if part.frozen:
+                backbone.requires_grad_(False)
+                aggregator.requires_grad_(False)
             dims[modality] = ModalityDims(sequence=backbone.feature_dim, vector=aggregator.output_dim)
         self.fusion = _create("fusions", config.fusion, dims=dims, num_classes=len(self.labels))
+        self.train()
+
+    def train(self, mode: bool = True) -> EmotionModel:
+        super().train(mode)
+        for modality, part in self.config.modalities.items():
+            if part.frozen:
+                self.backbones[modality].eval()
+                self.aggregators[modality].eval()
+        return self
 
     def forward(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor] | None = None) -> FusionOutput:
         """Classify a batch.
 
         Args:
-            inputs: modality -> floating-point (B, T, ...), normalised as the recipe says; a face step is (channels, size, size).
-                T may differ between modalities, B may not.
+            inputs: modality -> floating-point (B, T, channels, height, width), normalised as the recipe says; a step of a face is
+                (channels, size, size), of a voice (channels, bins, frames). T may differ between modalities, B may not.
             masks: modality -> boolean (B, T), true where a step exists; a modality without one has all its steps.
 
         Returns:
-            Logits (B, classes), and the auxiliary logits of the fusion.
+            Logits (B, classes), the auxiliary logits of the fusion, and its logits of each step where it gives them.
 
         Raises:
             ValueError: a modality is missing or unknown, or a tensor has the wrong shape or dtype.
@@ -62,8 +79,9 @@ class EmotionModel(nn.Module):
         fused = {}
         for modality, x in inputs.items():
             mask = masks[modality] if modality in masks else torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-            sequence = self.backbones[modality](x)
-            fused[modality] = FusionInput(sequence, self.aggregators[modality](sequence, mask), mask)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.modalities[modality].frozen):
+                sequence = self.backbones[modality](x)
+                fused[modality] = FusionInput(sequence, self.aggregators[modality](sequence, mask), mask)
         output: FusionOutput = self.fusion(fused)
         return output
 
@@ -75,8 +93,7 @@ class EmotionModel(nn.Module):
             raise ValueError(f"masks: expected modalities among {expected}, got {list(masks)}")
         batch = next(iter(inputs.values())).shape[0]
         for modality, x in inputs.items():
-            face = self.config.modalities[modality].input  # type: ignore[index]
-            step = (face.channels, face.size, face.size)
+            step = self.config.modalities[modality].input.step
             if x.ndim != 2 + len(step) or tuple(x.shape[2:]) != step or x.shape[0] != batch:
                 raise ValueError(
                     f"inputs[{modality!r}]: expected the shape ({batch}, T, {', '.join(map(str, step))}), got {tuple(x.shape)}"

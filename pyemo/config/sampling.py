@@ -1,0 +1,69 @@
+"""Which part of a clip one sample is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pyemo.config.section import Positive, Probability, Range, Section
+
+
+class WindowConfig(Section):
+    """A window of frames around a labelled frame: ``[t - frames / 2, t + frames / 2 - 1]``."""
+
+    frames: Annotated[int, Field(ge=2)]
+    majority: Probability = 0.0
+    """In training, taken only if at least this share of its frames has the label of the frame in the middle."""
+
+
+class SamplingConfig(Section):
+    """What one training and one evaluation sample is.
+
+    Clips with one label are one sample each. Where frames are labelled (Aff-Wild2), ``windows`` around frames are, or successive
+    ``sequences`` of frames, each frame with its own label.
+    """
+
+    slice_share: Range | None = None
+    """Time augmentation (thesis, section 4.4): in training a random slice of a share of the clip from this range, at a random place, faces
+    and sound in step; in evaluation always the whole clip. None: whole clips in training too."""
+    slice_seconds: Positive | None = None
+    """Slices of this length instead; shorter clips are taken whole."""
+    max_seconds: Positive | None = None
+    """Clips, or slices, beyond it are cut: in training at a random place with time augmentation, else to their middle."""
+    frames: Annotated[int, Field(ge=1)] | None = None
+    """Face frames of a sample, evenly spaced over it (repeated never: shorter ones are masked); None: all."""
+    windows: list[WindowConfig] = []
+    """Dynamic sampling (Kim et al. 2023): windows tried around each labelled frame; in evaluation all are averaged."""
+    sequences: Annotated[int, Field(ge=2)] | None = None
+    """Successive sequences of so many frames; the last one of a video is masked where it ends."""
+    every: Annotated[int, Field(ge=1)] = 1
+    """With ``windows``: every how many frames in training one is the middle of a sample. Evaluation takes all."""
+    balance: Positive | None = None
+    """Sub-sampling of majority classes in training: at most this many times the samples of the median class, drawn anew each epoch."""
+    wrong_partner: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of training samples whose sound comes from a sample with another label (a study of fuzzy modalities)."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> SamplingConfig:
+        if self.windows and self.sequences:
+            raise ValueError("windows and sequences exclude one another")
+        if self.slice_share and self.slice_seconds:
+            raise ValueError("slice_share and slice_seconds exclude one another")
+        if self.slice_share and not 0 < self.slice_share[0] <= self.slice_share[1] <= 1:
+            raise ValueError(f"slice_share must be a range within (0, 1], got {self.slice_share}")
+        return self
+
+
+class FoldsConfig(Section):
+    """Cross-validation: which rows each fold holds out."""
+
+    kind: Literal["subject", "given", "stratified", "split"] = "subject"
+    """Folds of whole subjects; the lists of subjects that the data set publishes; stratified samples, subjects regardless; or the one fold
+    whose held-out rows are the split ``validation``."""
+    name: str | None = None
+    """Which of the published lists, where there are several."""
+    count: Annotated[int, Field(ge=2)] = 5
+    seed: int = 0
+    allow_subject_overlap: bool = False
+    """Without it, folds that train and hold out the same subject are refused."""
