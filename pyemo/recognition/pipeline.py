@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from pyemo.contracts import Detector, Face
 from pyemo.media import TrackedFrame, VideoFrame, crop_faces, prefetch, track_faces
 from pyemo.recognition.classifier import FaceClassifier
 from pyemo.recognition.stopwatch import Stopwatch
+from pyemo.recognition.thumbnails import EVERY, MARGIN, SIDE, Thumbnail, ThumbnailKeeper
 
 _BATCH = 64  # crops; beyond it no faster, only more uneven
 _AHEAD = 4 * _BATCH  # frames cropped ahead of the model; crops are small
@@ -30,6 +32,8 @@ class CroppedFrame:
     tracks: list[int]
     crops: np.ndarray
     """(faces, channels, size, size) uint8."""
+    views: dict[int, np.ndarray] = field(default_factory=dict)
+    """Of some tracks, a picture that could become a thumbnail."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class Analysis:
     frames: int
     duration: float
     """Seconds; NaN where there is no time."""
+    thumbnails: tuple[Thumbnail, ...] = ()
 
 
 class Pipeline:
@@ -56,7 +61,9 @@ class Pipeline:
         """One picture, RGB uint8 (H, W, 3); faces are numbered from the surest detection on."""
         with self._clock.measure("detect"):
             faces = self._detector.detect([image])[0]
-        return self._classify([CroppedFrame(np.nan, np.nan, list(range(len(faces))), self._crop(image, faces))], None)
+        numbers = list(range(len(faces)))
+        views = self._views(image, dict(enumerate(faces)))
+        return self._classify([CroppedFrame(np.nan, np.nan, numbers, self._crop(image, faces), views)], None)
 
     def video(
         self, frames: Iterable[VideoFrame], *, every: int, last_interval: float, progress: Callable[[int], None] | None
@@ -74,13 +81,19 @@ class Pipeline:
 
     def _cut(self, tracked: Iterable[TrackedFrame], last_interval: float) -> Iterator[CroppedFrame]:
         timed = not np.isnan(last_interval)
+        seen: Counter[int] = Counter()
         for current, following in _with_next(tracked):
             start, end = np.nan, np.nan
             if timed:
                 start = current.frame.time
                 end = following.frame.time if following else start + last_interval
-            crops = self._crop(current.frame.image, [tracked_face.face for tracked_face in current.faces])
-            yield CroppedFrame(start, end, [tracked_face.track for tracked_face in current.faces], crops)
+            faces = {tracked_face.track: tracked_face.face for tracked_face in current.faces}
+            shown = {track: face for track, face in faces.items() if seen[track] % EVERY == 0}
+            seen.update(faces.keys())
+            image = current.frame.image
+            yield CroppedFrame(
+                start, end, list(faces), self._crop(image, list(faces.values())), self._views(image, shown)
+            )
 
     def _crop(self, image: np.ndarray, faces: list[Face]) -> np.ndarray:
         face_input = self._classifier.face_input
@@ -89,24 +102,58 @@ class Pipeline:
                 image, faces, size=face_input.size, channels=face_input.channels, frame=self._detector.crop_frame
             )
 
+    def _views(self, image: np.ndarray, faces: dict[int, Face]) -> dict[int, np.ndarray]:
+        """What a thumbnail would show of each face."""
+        with self._clock.measure("crop"):
+            crops = crop_faces(
+                image,
+                list(faces.values()),
+                size=SIDE,
+                channels=3,
+                frame=self._detector.crop_frame,
+                margin=MARGIN,
+            )
+        # A copy each: a slice would keep all of them.
+        return {track: crop.transpose(1, 2, 0).copy() for track, crop in zip(faces, crops, strict=True)}
+
     def _classify(self, frames: Iterable[CroppedFrame], progress: Callable[[int], None] | None) -> Analysis:
         # Growing arrays: results in pieces, allocated between the model's large temporaries, would keep those from being given back.
         rows, probabilities = array("d"), array("f")
         waiting: list[np.ndarray] = []
+        candidates: deque[tuple[int, int, float, np.ndarray]] = deque()  # row, track, time, picture
+        keeper = ThumbnailKeeper()
         count, first, last = 0, np.nan, np.nan
         for count, frame in enumerate(frames, start=1):
             first, last = (frame.start if count == 1 else first), frame.end
             for track in frame.tracks:
+                if track in frame.views:
+                    candidates.append((len(rows) // 3, track, frame.start, frame.views[track]))
                 rows.extend((frame.start, frame.end, track))
             waiting.extend(frame.crops)
             while len(waiting) >= _BATCH:
                 probabilities.frombytes(self._run(waiting[:_BATCH]))
                 del waiting[:_BATCH]
+                self._keep_surest(keeper, candidates, probabilities)
             if progress and count % _BATCH == 0:
                 progress(count)
         if waiting:
             probabilities.frombytes(self._run(waiting))
-        return Analysis(self._table(rows, probabilities), count, last - first)
+            self._keep_surest(keeper, candidates, probabilities)
+        return Analysis(self._table(rows, probabilities), count, last - first, keeper.thumbnails())
+
+    def _keep_surest(
+        self,
+        keeper: ThumbnailKeeper,
+        candidates: deque[tuple[int, int, float, np.ndarray]],
+        probabilities: array[float],
+    ) -> None:
+        """Offers the candidates whose rows have been classified."""
+        labels = self._classifier.labels
+        while candidates and (candidates[0][0] + 1) * len(labels) <= len(probabilities):
+            row, track, time, view = candidates.popleft()
+            scores = probabilities[row * len(labels) : (row + 1) * len(labels)]
+            score = max(scores)
+            keeper.offer(Thumbnail(track, time, labels[scores.index(score)], score, view))
 
     def _run(self, crops: list[np.ndarray]) -> bytes:
         """float32 probabilities, crop by crop."""

@@ -126,6 +126,8 @@ class Recogniser:
             threshold=threshold,
             warnings=tuple(troubles),
             timing=timing,
+            thumbnails=analysis.thumbnails,
+            card=self._model.card,
         )
 
     def _analyse(

@@ -17,6 +17,7 @@ import pandas as pd
 from pyemo.errors import ConfigError
 from pyemo.files import written_whole
 from pyemo.recognition.threshold import Votes
+from pyemo.recognition.thumbnails import Thumbnail
 
 FORMATS = ("csv", "json")
 Kind = Literal["image", "video", "sequence"]
@@ -61,6 +62,10 @@ class Result:
     timing: dict[str, float] = field(default_factory=dict)
     """Seconds that each stage worked (decode, detect with tracking, crop, model, write) and ``total``, the clock on the wall without
     ``write``. Stages run side by side, so their sum may be larger."""
+    thumbnails: tuple[Thumbnail, ...] = ()
+    """A few pictures of each face that was seen long, by face, the surest first."""
+    card: str = ""
+    """The model card, Markdown."""
 
     @cached_property
     def votes(self) -> Votes:

@@ -33,6 +33,12 @@ class LoadedModel:
     recipe: ClassifierRecipe
     folder: Path
 
+    @property
+    def card(self) -> str:
+        """The model card, Markdown; empty where the folder has none."""
+        path = self.folder / CARD
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+
 
 def save_model(
     folder: str | os.PathLike[str],
