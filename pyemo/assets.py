@@ -25,11 +25,15 @@ class Asset:
     """Bytes."""
     licence: str
     url: str
+    """The file itself, or the page of its authors where there is no lasting address of the file."""
     purpose: str
     is_model: bool = False
     """Can be loaded by its name, as a model."""
+    can_be_fetched: bool = True
+    """Whether ``url`` is the file itself."""
 
 
+_CANDIDE_PAGE = "http://www.bk.isy.liu.se/candide/"
 ASSETS: dict[str, Asset] = {
     asset.name: asset
     for asset in (
@@ -54,6 +58,26 @@ ASSETS: dict[str, Asset] = {
             "fer2013_mini_XCEPTION.102-0.66.hdf5",
             purpose="face model: mini-Xception by its authors (Arriaga et al. 2017), trained on FER2013",
             is_model=True,
+        ),
+        Asset(
+            name="candide3",
+            file="candide3-14auv.wfm",
+            sha256="073defcbb88315e75510d3e94f3ede42028644406e1f1e1059073fe326409cff",
+            size=14_093,
+            licence="free for research",
+            url=_CANDIDE_PAGE,
+            purpose="face mesh of action units: Candide-3 (Ahlberg 2001), 14 animation units",
+            can_be_fetched=False,
+        ),
+        Asset(
+            name="candide3-70auv",
+            file="candide3-70auv.wfm",
+            sha256="3f770b7420ced3a7252cde902c04a391f16b2fb8b54c5656d898f84a0d0f5e64",
+            size=33_236,
+            licence="free for research",
+            url=_CANDIDE_PAGE,
+            purpose="the same with 70 animation units, of MPEG-4 too; used where 'candide3' is absent",
+            can_be_fetched=False,
         ),
     )
 }
@@ -108,15 +132,18 @@ def path(name: str) -> Path:
     asset = find(name)
     file = _place(asset)
     if not file.is_file():
+        fetch = f"Fetch it with `pyemo assets pull {name}`; without a network, b" if asset.can_be_fetched else "B"
         raise AssetError(
-            f"'{name}' ({asset.purpose}) is not on this machine. Fetch it with `pyemo assets pull {name}`; without a network, "
-            f"bring the file from {asset.url} and run `pyemo assets import {asset.file}`."
+            f"'{name}' ({asset.purpose}) is not on this machine. {fetch}ring the file from {asset.url} "
+            f"and run `pyemo assets import {asset.file}`."
         )
     if (found := sha256(file)) != asset.sha256:
-        raise AssetError(
-            f"{file} was changed: its SHA-256 is {found}, expected {asset.sha256}. "
-            f"`pyemo assets pull {name}` fetches it again."
+        again = (
+            f"`pyemo assets pull {name}` fetches"
+            if asset.can_be_fetched
+            else f"`pyemo assets import {asset.file}` brings"
         )
+        raise AssetError(f"{file} was changed: its SHA-256 is {found}, expected {asset.sha256}. {again} it again.")
     return file
 
 
@@ -124,11 +151,16 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     """Download an asset, unless the right file is there already.
 
     Raises:
-        AssetError: unknown asset, no network, a refusal of the server, or another file than expected. What was there stays.
+        AssetError: unknown asset, one that only its authors' page has, no network, a refusal of the server, or another file than expected.
+            What was there stays.
     """
     asset = find(name)
     if is_present(name) and sha256(_place(asset)) == asset.sha256:
         return _place(asset)
+    if not asset.can_be_fetched:
+        raise AssetError(
+            f"'{name}' has no lasting address; bring the file from {asset.url} and run `pyemo assets import {asset.file}`"
+        )
     return _keep(asset, _download(asset), f"what {asset.url} sent", progress)
 
 
@@ -148,6 +180,9 @@ def import_file(file: str | os.PathLike[str], name: str | None = None) -> Asset:
     except OSError as error:
         raise AssetError(f"cannot import {source}: {error.strerror or error}") from error
     known = {asset.sha256: asset for asset in ([find(name)] if name else ASSETS.values())}
+    other = next((asset for asset in ASSETS.values() if asset.sha256 == checksum), None)
+    if checksum not in known and other:
+        raise AssetError(f"{source} is not {name} but {other.name} ({other.purpose})")
     if checksum not in known:
         expected = "; ".join(f"{asset.name}: {asset.file}, {asset.sha256}" for asset in known.values())
         raise AssetError(f"{source} is not {name or 'a known asset'}: its SHA-256 is {checksum}, expected {expected}")

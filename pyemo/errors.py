@@ -31,7 +31,7 @@ class DataError(PyemoError, ValueError):
 
 
 class AssetError(PyemoError):
-    """A weight file is absent, or its checksum is not the expected one."""
+    """A file that is not part of the package (weights, a mesh) is absent, altered or not in its format."""
 
 
 class ModelError(PyemoError):

@@ -18,7 +18,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="list",
         help="list what is known and what is there (the default); pull: download and verify; import: take over a file of this machine",
     )
-    parser.add_argument("target", nargs="?", metavar="NAME|FILE", help="name of what to pull, or the file to import")
+    parser.add_argument(
+        "targets",
+        nargs="*",
+        metavar="NAME|FILE",
+        help="name of what to pull; or the file to import, after the name of what it must be if you like",
+    )
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--name", help="import: which known file it must be; without it, the SHA-256 tells")
     choice.add_argument(
@@ -28,11 +33,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    action, target = arguments.action, arguments.target
-    if (target is None) != (action == "list"):
-        arguments.usage_error("pull takes a NAME, import a FILE, list nothing")
+    action, targets = arguments.action, arguments.targets
+    if len(targets) not in {"list": (0,), "pull": (1,), "import": (1, 2)}[action]:
+        arguments.usage_error("pull takes a NAME, import a FILE or a NAME and a FILE, list nothing")
     if (arguments.name or arguments.model) and action != "import":
         arguments.usage_error("--name and --as are for import")
+    if len(targets) == 2 and (arguments.name or arguments.model):
+        arguments.usage_error("a NAME before the FILE, --name and --as exclude one another")
+    name, target = (arguments.name, *targets) if len(targets) == 1 else targets or (None, None)
     if action == "pull":
         _show(assets.find(target), _pull(target))
     elif action == "import" and arguments.model:
@@ -40,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         print(f"imported as the model {arguments.model}: {import_mini_xception(Path(target), arguments.model)}")
     elif action == "import":
-        asset = assets.import_file(target, arguments.name)
+        asset = assets.import_file(target, name)
         _show(asset, assets.path(asset.name))
     else:
         _list()

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from pyemo.contracts import CropFrame, Face
+from pyemo.media.landmarks import eye_centres
 
 
 def crop_faces(
@@ -85,7 +86,7 @@ def _roll(face: Face) -> float:
     """Angle of the line from the right to the left eye (the person's own) to the horizontal, radians, clockwise in the picture."""
     if face.landmarks is None:
         return 0.0
-    (right_x, right_y), (left_x, left_y) = face.landmarks[:2].tolist()
+    (right_x, right_y), (left_x, left_y) = eye_centres(face.landmarks).tolist()
     return math.atan2(left_y - right_y, left_x - right_x)
 
 

@@ -157,8 +157,35 @@ def test_import_recognises_a_file_by_its_content(known: assets.Asset, tmp_path: 
     assert assets.path("toy").read_bytes() == CONTENT
     assert mine.exists()
     assert assets.import_file(mine, "toy") is known
-    with pytest.raises(AssetError, match=r"renamed.bin is not yunet: its SHA-256 is .*expected yunet: face_detection"):
+    with pytest.raises(AssetError, match=r"renamed.bin is not yunet but toy \(a test\)"):
         assets.import_file(mine, "yunet")
+
+
+def test_import_of_one_asset_for_another(
+    known: assets.Asset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(assets.ASSETS, "toy2", dataclasses.replace(known, name="toy2", file="2.onnx", sha256="0" * 64))
+    mine = tmp_path / "mine.bin"
+    mine.write_bytes(CONTENT)
+    assert main(["assets", "import", "toy2", str(mine)]) == 1
+    assert "mine.bin is not toy2 but toy (a test)" in capsys.readouterr().err
+    assert main(["assets", "import", "toy", str(mine)]) == 0
+    assert assets.path("toy").read_bytes() == CONTENT
+
+
+def test_asset_that_only_its_authors_page_has(
+    known: assets.Asset, server: Server, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setitem(assets.ASSETS, "toy", dataclasses.replace(known, can_be_fetched=False))
+    for look in (assets.path, assets.pull):
+        with pytest.raises(AssetError, match=r"[Bb]ring the file from http.* `pyemo assets import weights.onnx`"):
+            look("toy")
+    assert server.requests == 0
+    assert files(home) == []
+    (home / "files").mkdir(parents=True)
+    (home / "files" / "weights.onnx").write_bytes(b"damaged")
+    with pytest.raises(AssetError, match=r"was changed: .*`pyemo assets import weights.onnx` brings it again"):
+        assets.path("toy")
 
 
 def test_import_of_something_unknown(known: assets.Asset, tmp_path: Path, home: Path) -> None:
@@ -196,7 +223,18 @@ def test_command_lists_states(known: assets.Asset, home: Path, capsys: pytest.Ca
     assert state() == "damaged"
 
 
-@pytest.mark.parametrize("arguments", [["pull"], ["import"], ["list", "x"], ["fetch"], ["pull", "toy", "--as", "x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pull"],
+        ["import"],
+        ["list", "x"],
+        ["fetch"],
+        ["pull", "toy", "--as", "x"],
+        ["import", "toy", "f", "g"],
+        ["import", "toy", "f", "--name", "toy"],
+    ],
+)
 def test_wrong_usage(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["assets", *arguments])
@@ -205,7 +243,7 @@ def test_wrong_usage(arguments: list[str]) -> None:
 
 def test_the_real_files(shared_data: Path) -> None:
     for asset in list(assets.ASSETS.values()):
-        file = shared_data / "weights" / asset.file
+        (file,) = shared_data.glob(f"*/{asset.file}")
         assert file.stat().st_size == asset.size
         assert assets.import_file(file) is asset
         assert assets.path(asset.name).read_bytes() == file.read_bytes()
