@@ -17,6 +17,8 @@ from pyemo.errors import PyemoError
 COMMANDS = {
     "predict": "recognise emotions in images, videos, folders and globs",
     "demo": "recognise a short clip that is made on the spot, and show what comes out",
+    "prepare": "decode a data set once: cached face crops and sound",
+    "report": "make the reports of a finished run again",
     "train": "train a recipe on a data set",
     "evaluate": "score a model on a data set",
     "crossval": "cross-validate a recipe on a data set",

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pyemo.media.audio import read_audio
+    from pyemo.media.audio import AudioReader, has_audio, read_audio, to_int16
     from pyemo.media.background import prefetch
     from pyemo.media.crop import crop_faces
     from pyemo.media.files import find_media, kind
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pyemo.media.video import VideoFrame, VideoInfo, VideoReader
 
 __all__ = [
+    "AudioReader",
     "TrackedFace",
     "TrackedFrame",
     "VideoFrame",
@@ -22,15 +23,17 @@ __all__ = [
     "VideoReader",
     "crop_faces",
     "find_media",
+    "has_audio",
     "kind",
     "prefetch",
     "read_audio",
     "read_image",
+    "to_int16",
     "track_faces",
 ]
 
 _MODULES = {
-    "audio": ("read_audio",),
+    "audio": ("AudioReader", "has_audio", "read_audio", "to_int16"),
     "background": ("prefetch",),
     "crop": ("crop_faces",),
     "files": ("find_media", "kind"),
