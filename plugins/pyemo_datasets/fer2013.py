@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from pyemo.contracts import Manifest
+from pyemo.data.labels import TAXONOMIES
 from pyemo.errors import DataError
+from pyemo_datasets.pixels import SIDE, SPLITS, read_pixels
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-SPLITS = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
-SIDE = 48
+LABELS = TAXONOMIES["fer2013"].labels
 LICENCE = "Kaggle challenge data (ICML 2013 workshop), research use"
 
 
@@ -50,32 +50,13 @@ def _split_of(name: str) -> str | None:
 
 
 def _read_csv(path: Path) -> Manifest:
-    table = pd.read_csv(path, dtype={"emotion": int, "pixels": str, "Usage": str})
-    missing = {"emotion", "pixels", "Usage"} - set(table.columns)
-    if missing:
-        raise DataError(
-            f"{path}: the columns {', '.join(sorted(missing))} are missing; expected emotion, pixels, Usage"
-        )
-    unknown = sorted(set(table["Usage"]) - set(SPLITS))
-    if unknown:
-        raise DataError(f"{path}: unknown Usage {unknown[0]!r}; expected {', '.join(SPLITS)}")
-    if not table["emotion"].between(0, len(LABELS) - 1).all():
-        raise DataError(f"{path}: an emotion is outside 0 to {len(LABELS) - 1}")
-    images, keep, problems = [], [], []
-    for row, pixels in enumerate(table["pixels"]):
-        values = np.array(pixels.split(), dtype=np.int64) if isinstance(pixels, str) else np.empty(0, np.int64)
-        if values.size == SIDE * SIDE and values.min() >= 0 and values.max() <= 255:
-            images.append(values.astype(np.uint8).reshape(SIDE, SIDE))
-            keep.append(row)
-        else:
-            problems.append(f"{path}, row {row}: expected {SIDE * SIDE} intensities from 0 to 255, got {values.size}")
-    table = table.iloc[keep]
+    pixels = read_pixels(path, len(LABELS))
     return _manifest(
-        [f"{path}#{row}" for row in keep],
-        [LABELS[emotion] for emotion in table["emotion"]],
-        [SPLITS[usage] for usage in table["Usage"]],
-        images,
-        problems,
+        [f"{path}#{row}" for row in pixels.rows],
+        [LABELS[emotion] for emotion in pixels.emotions],
+        pixels.splits,
+        pixels.images,
+        pixels.problems,
     )
 
 
@@ -110,13 +91,13 @@ def _read_folders(root: Path) -> Manifest:
                 images.append(image)
     if not images:
         raise DataError(f"{root}: no readable image in <split>/<class>/; expected the classes {', '.join(LABELS)}")
-    return _manifest(paths, labels, splits, images, problems)
+    return _manifest(paths, labels, splits, np.stack(images), problems)
 
 
 def _manifest(
-    paths: list[str], labels: list[str], splits: list[str], images: list[np.ndarray], problems: list[str]
+    paths: list[str], labels: list[str], splits: list[str], images: np.ndarray, problems: list[str]
 ) -> Manifest:
     table = pd.DataFrame(
         {"path": paths, "label": labels, "subject": None, "split": splits, "start": np.nan, "end": np.nan}
     )
-    return Manifest(table, LABELS, np.stack(images), tuple(problems), LICENCE)
+    return Manifest(table, LABELS, images, tuple(problems), LICENCE)

@@ -13,6 +13,7 @@ from pyemo.contracts import Manifest
 from pyemo.data.labels import basic_emotion, in_order
 from pyemo.errors import DataError, MediaError
 from pyemo.media import find_media, kind
+from pyemo_datasets.rows import modalities
 
 SPLITS = {
     "train": "train",
@@ -70,7 +71,9 @@ class Folder:
             )
         table = pd.DataFrame(rows, columns=["path", "label", "subject", "split"], dtype=object)
         table[["start", "end"]] = np.nan
-        return Manifest(table, in_order({*table["label"]}), problems=tuple(problems))
+        return Manifest(
+            table, in_order({*table["label"]}), problems=tuple(problems), modalities=modalities(table["path"])
+        )
 
     def _subject_of(self, path: Path) -> str | None:
         found = self._subject.search(path.as_posix()) if self._subject else None
