@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyemo.cli.options import add_recogniser_options, keyed
+from pyemo.cli.options import add_data_options, add_prepared_option, add_recogniser_options, keyed
 from pyemo.cli.table import format_table
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Cross-validate a recipe on a data set. For the recipe `threshold`: the frames of all clips are classified once (a later run uses "
-        "them again, also with other key=value), then the threshold is chosen on the training folds and scored on the held-out one. DIR gets "
-        "results.json, folds.csv, predictions.csv, config.yaml, frames/ and, if clips fail, errors.csv."
+        "Cross-validate a recipe on a data set. DIR gets results.json, folds.csv and predictions.csv. For the recipe `threshold`: the frames "
+        "of all clips are classified once (a later run uses them again, also with other key=value), then the threshold is chosen on the "
+        "training folds and scored on the held-out one; DIR gets config.yaml, frames/ and, if clips fail, errors.csv too. For recipes that "
+        "are trained: each fold is a training run fold-NN/, scored on the rows that it has not seen; folds that are done are kept, so that "
+        "the same command goes on after an interruption."
     )
     parser.epilog = "Exit status: 0 done, 1 an error, 2 wrong usage, 3 some clips failed and the rest are done (errors.csv), 130 interrupted."
     parser.add_argument("recipe", metavar="RECIPE", help="name of a packaged recipe, or a YAML file")
@@ -31,35 +33,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="key=value",
         help="changes of the recipe, for instance labels=3 folds=10 model=FOLDER",
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        metavar="NAME:ROOT",
-        help="data set plug-in and where its files are, for instance folder:ROOT",
-    )
-    parser.add_argument(
-        "--data-option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help=r"option of the data set, for instance subject='^(S\d+)_' for clips named S1_happy_1.avi; repeatable",
-    )
+    add_data_options(parser)
+    add_prepared_option(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="folder for the results (default: runs/RECIPE-crossval)"
+    )
+    parser.add_argument(
+        "--folds",
+        metavar="K,K...",
+        help="do these folds only (numbers from 1); results are those of all folds that are done (recipes that are trained)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="folds at a time, each in a process of its own with its share of the cores (recipes that are trained; default: 1)",
     )
     add_recogniser_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pyemo.config import ThresholdRecipe, load_recipe
+    from pyemo.config import ClassifierRecipe, ThresholdRecipe, load_recipe
     from pyemo.errors import ConfigError
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     if isinstance(recipe, ThresholdRecipe):
         return _threshold(recipe, arguments)
-    raise ConfigError(
-        f"recipe {recipe.name}: systems of the kind '{recipe.system}' cannot be cross-validated yet; 'threshold' can"
-    )
+    if isinstance(recipe, ClassifierRecipe):
+        from pyemo.cli.crossval_trained import cross_validate_trained
+
+        return cross_validate_trained(recipe, arguments)
+    raise ConfigError(f"recipe {recipe.name} ({recipe.system}) joins trained models; cross-validate those")
 
 
 def _threshold(recipe: ThresholdRecipe, arguments: argparse.Namespace) -> int:

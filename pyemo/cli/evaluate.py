@@ -6,19 +6,21 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyemo.cli.options import add_data_options, add_prepared_option, keyed
+
+if TYPE_CHECKING:
+    from pyemo.data.recipe_data import RecipeData
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help="packaged or imported model by name, a model folder, or hf-hub:org/name"
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        metavar="NAME:ROOT",
-        help="data set plug-in and where its files are, for instance fer2013:FOLDER",
-    )
-    parser.add_argument("--split", default="test", help="split to score (default: test)")
+    add_data_options(parser)
+    add_prepared_option(parser)
+    parser.add_argument("--split", default="test", help="split to score, or all (default: test)")
     parser.add_argument(
         "--drop-duplicates",
         action="store_true",
@@ -32,22 +34,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pyemo.data.sources import read_data
-    from pyemo.evaluation.classifier import evaluate_faces
+    import numpy as np
+
+    from pyemo.cli.progress import preparation_progress
+    from pyemo.data.recipe_data import open_recipe_data
+    from pyemo.data.samples import rows_of_splits
+    from pyemo.evaluation.classifier import evaluate
     from pyemo.evaluation.duplicates import unseen
-    from pyemo.training.samples import select
     from pyemo.weights import load_model
 
     loaded = load_model(arguments.model)
-    name, manifest = read_data(arguments.data)
+    with preparation_progress() as listener:
+        data = open_recipe_data(
+            arguments.data,
+            loaded.recipe,
+            arguments.prepared or (arguments.out or Path("runs") / loaded.recipe.name) / "prepared",
+            options=keyed(arguments.data_option, "--data-option"),
+            listener=listener,
+        )
+    name, manifest = data.name, data.manifest
     for problem in manifest.problems:
         print(f"pyemo: warning: {problem}", file=sys.stderr)
-    samples = select(manifest, loaded.recipe, [arguments.split])
-    evaluation = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets)
+    whole = arguments.split == "all"
+    rows = np.arange(len(manifest.table)) if whole else rows_of_splits(manifest.table, [arguments.split])
+    samples = data.samples(rows, training=False)
+    evaluation = evaluate(loaded.model, loaded.recipe, samples)
     scores = evaluation.scores
-    split = f"{arguments.split.capitalize()} split"
+    split = "All rows" if whole else f"{arguments.split.capitalize()} split"
     figures = [
-        f"{split}, all {len(samples):,} images: accuracy {scores.accuracy:.2%}, "
+        f"{split}, all {len(evaluation.truth):,} {_unit(data)}: accuracy {scores.accuracy:.2%}, "
         f"balanced accuracy {scores.balanced_accuracy:.2%}, macro F1 {scores.macro_f1:.3f}."
     ]
     if arguments.drop_duplicates:
@@ -57,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"{split} without the images that stand in another split too, {alone.sum():,} images: accuracy {accuracy:.2%}."
         )
     if arguments.mirror:
-        mirrored = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets, mirror=True)
+        mirrored = evaluate(loaded.model, loaded.recipe, samples, mirror=True)
         figures.append(f"{split}, mean of image and mirrored image: accuracy {mirrored.scores.accuracy:.2%}.")
     print("\n".join(figures))
     for label, one in scores.classes.items():
@@ -81,6 +96,12 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         _add_to_card(loaded.folder, figures, shlex.join(command))
     return 0
+
+
+def _unit(data: RecipeData) -> str:
+    if data.prepared is None:
+        return "images"
+    return "frames" if "frame_labels" in data.manifest.table else "clips"
 
 
 def _add_to_card(folder: Path, figures: list[str], command: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -33,6 +34,42 @@ def add_recogniser_options(parser: argparse.ArgumentParser) -> None:
         help="detect faces in every K-th frame, track them between (default: 8); all frames are classified",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        required=True,
+        metavar="NAME:ROOT",
+        help="data set plug-in and where its files are, for instance fer2013:FOLDER; prepared:FOLDER for what `pyemo prepare` wrote",
+    )
+    parser.add_argument(
+        "--data-option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="option of the data set, for instance labels=common; repeatable",
+    )
+
+
+def add_prepared_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--prepared",
+        type=Path,
+        metavar="DIR",
+        help="folder for the crops and sounds of clips, as `pyemo prepare` writes it; what is there is used again (default: "
+        "prepared/ in the folder of --out)",
+    )
+
+
+def add_video_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--video",
+        choices=("link", "embed", "none"),
+        default="link",
+        help="the clip in the report: a link to the file (default; what browsers do not play is copied beside the report), the whole clip "
+        "inside it, or none",
+    )
 
 
 def threshold(text: str) -> float | None:

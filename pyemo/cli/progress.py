@@ -32,3 +32,21 @@ def batch_progress(inputs: int) -> Iterator[Listener]:
             bar.update(task, completed=done + share, done=done, description=path.name)
 
         yield listen
+
+
+@contextmanager
+def preparation_progress() -> Iterator[Listener]:
+    """The number of faces and sounds that are prepared, and the file at work, for as long as the block lasts."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("prepared {task.fields[done]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, done=0)
+
+        def listen(done: int, path: Path, share: float) -> None:
+            bar.update(task, done=done, description=path.name)
+
+        yield listen

@@ -7,18 +7,16 @@ import shlex
 import sys
 from pathlib import Path
 
+from pyemo.cli.options import add_data_options, add_prepared_option, keyed
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="name of a packaged recipe, or a YAML file")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="changes of the recipe, for instance training.epochs=20"
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        metavar="NAME:ROOT",
-        help="data set plug-in and where its files are, for instance fer2013:FOLDER",
-    )
+    add_data_options(parser)
+    add_prepared_option(parser)
     parser.add_argument(
         "--out", type=Path, metavar="RUN", help="run folder (default: runs/RECIPE); an unfinished run in it goes on"
     )
@@ -26,22 +24,44 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pyemo.cli.progress import preparation_progress
     from pyemo.config import ClassifierRecipe, load_recipe
-    from pyemo.data.sources import read_data
+    from pyemo.data.recipe_data import open_recipe_data, split_rows
     from pyemo.errors import ConfigError
     from pyemo.training.engine import train
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     if not isinstance(recipe, ClassifierRecipe):
         raise ConfigError(f"recipe {recipe.name} ({recipe.system}) has nothing to train; use pyemo crossval")
-    name, manifest = read_data(arguments.data)
-    for problem in manifest.problems:
-        print(f"pyemo: warning: {problem}", file=sys.stderr)
     out = arguments.out or Path("runs") / recipe.name
     # The machine's own folders do not belong into a card that others read.
-    shown = shlex.join(["pyemo", "train", arguments.recipe, "--data", f"{name}:ROOT", *arguments.overrides])
+    options = [word for option in arguments.data_option for word in ("--data-option", option)]
     try:
-        folder = train(recipe, manifest, out, data=name, command=shown, device=arguments.device)
+        with preparation_progress() as listener:
+            data = open_recipe_data(
+                arguments.data,
+                recipe,
+                arguments.prepared or out / "prepared",
+                options=keyed(arguments.data_option, "--data-option"),
+                check=lambda manifest: split_rows(manifest, recipe),
+                listener=listener,
+            )
+        for problem in data.manifest.problems:
+            print(f"pyemo: warning: {problem}", file=sys.stderr)
+        shown = shlex.join(
+            ["pyemo", "train", arguments.recipe, "--data", f"{data.name}:ROOT", *options, *arguments.overrides]
+        )
+        rows, held_out = data.split()
+        folder = train(
+            recipe,
+            data.samples(rows, training=True),
+            None if held_out is None else data.samples(held_out, training=False),
+            out,
+            data=data.name,
+            licence=data.manifest.licence,
+            command=shown,
+            device=arguments.device,
+        )
     except KeyboardInterrupt:
         print(f"pyemo: stopped; the same command with --out {out} goes on after the last whole epoch", file=sys.stderr)
         return 130

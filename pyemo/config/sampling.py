@@ -58,9 +58,8 @@ class SamplingConfig(Section):
 class FoldsConfig(Section):
     """Cross-validation: which rows each fold holds out."""
 
-    kind: Literal["subject", "given", "stratified", "split"] = "subject"
-    """Folds of whole subjects; the lists of subjects that the data set publishes; stratified samples, subjects regardless; or the one fold
-    whose held-out rows are the split ``validation``."""
+    kind: Literal["subject", "given", "stratified"] = "subject"
+    """Folds of whole subjects; the lists of subjects that the data set publishes; or stratified samples, whoever is in them."""
     name: str | None = None
     """Which of the published lists, where there are several."""
     count: Annotated[int, Field(ge=2)] = 5

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from pyemo.config import FaceInput
+from pyemo.ops import color_deconvolution
 
 
 def resize_faces(images: np.ndarray, size: int) -> np.ndarray:
@@ -26,15 +27,20 @@ def resize_faces(images: np.ndarray, size: int) -> np.ndarray:
 
 
 def to_crops(images: np.ndarray, face_input: FaceInput) -> Tensor:
-    """Decoded faces (N, H, W) grey or (N, H, W, 3) RGB, uint8 -> crops (N, channels, size, size) uint8.
+    """Decoded faces (N, H, W) grey or (N, H, W, 3) RGB, uint8 -> crops (N, crop_channels, size, size) uint8.
 
     Grey becomes RGB by repetition and RGB becomes grey by ITU-R 601 luma, where the input asks for it.
     """
-    images = resize_faces(images, face_input.size)
+    return as_crops(images, face_input.size, face_input.crop_channels)
+
+
+def as_crops(images: np.ndarray, size: int, channels: int) -> Tensor:
+    """:func:`to_crops` for a size in pixels and 1 or 3 channels."""
+    images = resize_faces(images, size)
     if images.ndim == 3:
         crops = torch.from_numpy(images)[:, None]
-        return crops.expand(-1, face_input.channels, -1, -1).contiguous()
-    if face_input.channels == 1:
+        return crops.expand(-1, channels, -1, -1).contiguous()
+    if channels == 1:
         grey = (
             np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]) if len(images) else images[..., 0]
         )
@@ -43,14 +49,30 @@ def to_crops(images: np.ndarray, face_input: FaceInput) -> Tensor:
 
 
 def to_input(crops: Tensor, face_input: FaceInput) -> Tensor:
-    """Normalise crops (N, channels, size, size), uint8 or float intensities from 0 to 255, as the recipe's ``input`` says -> float32."""
-    expected = (face_input.channels, face_input.size, face_input.size)
+    """Normalise crops as the recipe's ``input`` says.
+
+    ``crops`` (N, crop_channels, size, size), uint8 or float intensities from 0 to 255 -> (N, channels, size, size) float32.
+    """
+    expected = (face_input.crop_channels, face_input.size, face_input.size)
     if tuple(crops.shape[1:]) != expected:
         raise ValueError(
             f"expected face crops of shape (N, {expected[0]}, {expected[1]}, {expected[2]}), got {tuple(crops.shape)}"
         )
-    values = crops.float() / 255
+    if face_input.stain is not None:
+        stain = color_deconvolution(
+            crops if crops.dtype == torch.uint8 else crops.float() / 255, select=[face_input.stain]
+        )
+        values = stain.expand(-1, face_input.channels, -1, -1)
+    else:
+        values = crops.float() / 255
     if face_input.normalization == "fixed":
-        return (values - face_input.mean) / face_input.std
+        return (values - _per_channel(face_input.mean, values)) / _per_channel(face_input.std, values)
+    if face_input.normalization == "min-max":
+        low, high = values.amin(dim=(1, 2, 3), keepdim=True), values.amax(dim=(1, 2, 3), keepdim=True)
+        return (values - low) / (high - low).clamp_min(1e-6)
     deviation, mean = torch.std_mean(values, dim=(1, 2, 3), keepdim=True, correction=0)
     return (values - mean) / (deviation + 0.05)
+
+
+def _per_channel(numbers: float | list[float], like: Tensor) -> Tensor | float:
+    return like.new_tensor(numbers)[:, None, None] if isinstance(numbers, list) else numbers

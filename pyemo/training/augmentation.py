@@ -15,14 +15,21 @@ class FaceAugmentation:
     """The augmentation of the thesis (chapter 4), and random erasing (Zhong et al. 2017).
 
     ``__call__(images, generator)``: (N, C, H, W) uint8 or float intensities from 0 to 255 -> float32 of the same shape and range. Every
-    image gets factors of its own. All geometric changes are composed into one matrix and resampled once, bilinearly, borders repeated.
+    image gets factors of its own; of clips, (B, T, C, H, W), every clip, whose frames share them (but for the noise). All geometric
+    changes are composed into one matrix and resampled once, bilinearly, borders repeated.
     """
 
     def __init__(self, config: AugmentationConfig) -> None:
         self.config = config
 
     def __call__(self, images: Tensor, generator: Generator | None = None) -> Tensor:
-        draw = _Draw(len(images), images.device, generator)
+        if images.ndim == 5:
+            clips, steps = images.shape[:2]
+            draw = _Draw(clips, steps, images.device, generator)
+            return self._augmented(images.flatten(0, 1), draw, generator).unflatten(0, (clips, steps))
+        return self._augmented(images, _Draw(len(images), 1, images.device, generator), generator)
+
+    def _augmented(self, images: Tensor, draw: _Draw, generator: Generator | None) -> Tensor:
         images = _warp(images.float(), self.config, draw)
         if self.config.blur_probability > 0 and self.config.blur_sigma > 0:
             images = _blur(images, self.config, draw)
@@ -38,16 +45,19 @@ class FaceAugmentation:
 
 
 class _Draw:
-    """One random number an image."""
+    """One random number a clip, repeated for each of its frames."""
 
-    def __init__(self, count: int, device: torch.device, generator: Generator | None) -> None:
-        self.count, self.device, self.generator = count, device, generator
+    def __init__(self, clips: int, steps: int, device: torch.device, generator: Generator | None) -> None:
+        self.clips, self.steps, self.device, self.generator = clips, steps, device, generator
 
     def uniform(self, low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(self.count, device=self.device, generator=self.generator)
+        return low + (high - low) * self._numbers()
 
     def chance(self, probability: float) -> Tensor:
-        return torch.rand(self.count, device=self.device, generator=self.generator) < probability
+        return self._numbers() < probability
+
+    def _numbers(self) -> Tensor:
+        return torch.rand(self.clips, device=self.device, generator=self.generator).repeat_interleave(self.steps)
 
 
 def _per_image(values: Tensor) -> Tensor:

@@ -11,21 +11,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pyemo.config import ClassifierRecipe, OptimizerConfig, ScheduleConfig
-from pyemo.data.faces import to_input
-from pyemo.errors import TrainingError
+from pyemo.contracts import FusionOutput
+from pyemo.data.batch import IGNORED, Batch
+from pyemo.data.inputs import network_inputs
+from pyemo.errors import ModelError, TrainingError
 from pyemo.model import EmotionModel, build_model
 from pyemo.training.augmentation import FaceAugmentation
-from pyemo.training.losses import cross_entropy, distillation
+from pyemo.training.augmented import AugmentedBatch, augmented
+from pyemo.training.losses import distillation, multi_term_loss
 from pyemo.weights import LoadedModel
 
-Batch = tuple[Tensor, Tensor]
 
+class ModelTraining(lightning.LightningModule):
+    """Trains an :class:`EmotionModel` on batches of crops and sounds.
 
-class FaceTraining(lightning.LightningModule):
-    """Trains an :class:`EmotionModel` on batches of face crops (B, C, S, S) uint8 and class indices (B,).
-
-    Logs ``train_loss``, ``train_accuracy`` (of the augmented images, against the unmixed labels), ``validation_loss`` (cross entropy
-    without smoothing) and ``validation_accuracy``, each the mean over the epoch's samples.
+    Logs ``train_loss``, ``train_accuracy`` (of the augmented samples, against the unmixed labels), ``validation_loss`` (cross entropy
+    of the decision without smoothing) and ``validation_accuracy``, each the mean over the epoch's samples, or over their steps where these
+    have targets.
     """
 
     def __init__(
@@ -34,7 +36,7 @@ class FaceTraining(lightning.LightningModule):
         super().__init__()
         self.recipe = recipe
         self.steps = epoch_steps * recipe.training.epochs
-        self.face_input = recipe.model.modalities["face"].input
+        self.learning_rate = recipe.training.optimizer.learning_rate
         self.network: EmotionModel = build_model(recipe).to(memory_format=torch.channels_last)
         self.augmentation = FaceAugmentation(recipe.augmentation)
         self.register_buffer("class_weights", weights, persistent=False)
@@ -52,36 +54,47 @@ class FaceTraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         training = self.recipe.training
-        crops, targets = batch
-        images = self.augmentation(crops, self._generator)
-        probabilities = F.one_hot(targets, len(self.recipe.labels)).float()
+        changed = augmented(batch, self.recipe, self.augmentation, self._generator)
+        classes = {"": len(self.recipe.labels)} | {name: len(values) for name, values in self.recipe.targets.items()}
+        targets = {"": batch.targets, **batch.others}
+        shares = {name: _one_hot(target, classes[name]) for name, target in targets.items()}
         if training.mixup > 0:
-            images, probabilities = self._mix(images, probabilities, training.mixup)
-        logits = self._logits(self.network, images)
-        loss = cross_entropy(logits, probabilities, self.class_weights, training.loss.label_smoothing)  # type: ignore[arg-type]
+            shares = self._mix(changed, shares, training.mixup)
+        output = self.network(*changed.inputs(self.recipe.model))
+        logits, kept = _decisions(output, batch)
+        main = shares[""].flatten(0, -2)[kept]
+        loss = multi_term_loss(
+            training.loss,
+            output,
+            (logits, main),
+            # Scorers decide for samples, so they have nothing to learn from where only steps have targets.
+            {name: share for name, share in shares.items() if share.ndim == 2},
+            self.class_weights,  # type: ignore[arg-type]
+        )
         if training.distillation is not None:
-            softened = distillation(logits, self._teacher_logits(images), training.distillation.temperature)
+            softened = distillation(logits, self._teacher_logits(changed), training.distillation.temperature)
             loss = torch.lerp(loss, softened, training.distillation.weight)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the training loss is {loss.item()} in epoch {self.current_epoch}; lower optimizer.learning_rate"
             )
-        self._log("train", len(targets), loss=loss, accuracy=(logits.argmax(1) == targets).float().mean())
+        truth = batch.targets.flatten()[kept]
+        self._log("train", len(truth), loss=loss, accuracy=(logits.argmax(1) == truth).float().mean())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        crops, targets = batch
-        logits = self._logits(self.network, crops)
+        logits, kept = _decisions(self.network(*network_inputs(self.recipe.model, batch)), batch)
+        truth = batch.targets.flatten()[kept]
         self._log(
             "validation",
-            len(targets),
-            loss=F.cross_entropy(logits, targets),
-            accuracy=(logits.argmax(1) == targets).float().mean(),
+            len(truth),
+            loss=F.cross_entropy(logits, truth),
+            accuracy=(logits.argmax(1) == truth).float().mean(),
         )
 
     def configure_optimizers(self) -> Any:
         training = self.recipe.training
-        optimizer = make_optimizer(self.network, training.optimizer)
+        optimizer = make_optimizer(self.network, training.optimizer, self.learning_rate)
         if training.schedule.name == "plateau":
             plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 optimizer, factor=training.schedule.factor, patience=training.schedule.patience
@@ -90,25 +103,21 @@ class FaceTraining(lightning.LightningModule):
         schedule = make_schedule(optimizer, training.schedule, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        inputs = to_input(images, self.face_input).contiguous(memory_format=torch.channels_last)
-        return network({"face": inputs[:, None]}).logits.float()
-
-    def _teacher_logits(self, images: Tensor) -> Tensor:
+    def _teacher_logits(self, changed: AugmentedBatch) -> Tensor:
         teacher = self._teacher[0]
         assert teacher is not None
-        teacher_input = teacher.recipe.model.modalities["face"].input
-        if teacher_input.size != self.face_input.size:
-            images = F.interpolate(images, size=(teacher_input.size,) * 2, mode="bilinear", antialias=True)
         with torch.no_grad():
-            inputs = to_input(images, teacher_input).contiguous(memory_format=torch.channels_last)
-            return teacher.model.to(self.device).eval()({"face": inputs[:, None]}).logits.float()
+            inputs = changed.inputs(teacher.recipe.model)
+            output: FusionOutput = teacher.model.to(self.device).eval()(*inputs)
+            return output.logits.float()
 
-    def _mix(self, images: Tensor, probabilities: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    def _mix(self, changed: AugmentedBatch, shares: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
         """Mixup (Zhang et al. 2018): one factor a batch, each sample with one of a random permutation."""
         factor = float(torch.distributions.Beta(alpha, alpha).sample())
-        order = torch.randperm(len(images), device=images.device, generator=self._generator)
-        return torch.lerp(images[order], images, factor), torch.lerp(probabilities[order], probabilities, factor)
+        samples = len(shares[""])
+        order = torch.randperm(samples, device=self.device, generator=self._generator)
+        changed.mix(order, factor)
+        return {name: torch.lerp(share[order], share, factor) for name, share in shares.items()}
 
     def _log(self, stage: str, samples: int, **values: Tensor) -> None:
         self.log_dict(
@@ -119,17 +128,40 @@ class FaceTraining(lightning.LightningModule):
         )
 
 
-def make_optimizer(network: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+def _one_hot(targets: Tensor, classes: int) -> Tensor:
+    """(..., classes) float32; zeros where a target is ignored."""
+    shares = F.one_hot(targets.clamp(min=0), classes).float()
+    return shares * (targets != IGNORED).unsqueeze(-1)
+
+
+def _decisions(output: FusionOutput, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Logits (N, classes) float32 of the decisions that have a target, and which of the batch's flattened targets those are.
+
+    Raises:
+        ModelError: the steps have targets, but the fusion decides for samples only.
+    """
+    kept = batch.targets.flatten() != IGNORED
+    if batch.targets.ndim == 1:
+        return output.logits.float()[kept], kept
+    if output.steps is None:
+        raise ModelError(
+            "sampling.sequences gives each frame a target; the fusion gives no logits of steps (concat-residual does)"
+        )
+    return output.steps.float().flatten(0, 1)[kept], kept
+
+
+def make_optimizer(network: nn.Module, config: OptimizerConfig, learning_rate: float) -> torch.optim.Optimizer:
     """The recipe's optimiser; weight decay only for weights of two and more dimensions (not for biases and normalisation)."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    plain = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    plain = [parameter for parameter in trained if parameter.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     betas = (config.betas[0], config.betas[1])
     if config.name == "sgd":
-        return torch.optim.SGD(groups, config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+        return torch.optim.SGD(groups, learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
     if config.name == "adam":
-        return torch.optim.Adam(groups, config.learning_rate, betas=betas)
-    return torch.optim.AdamW(groups, config.learning_rate, betas=betas)
+        return torch.optim.Adam(groups, learning_rate, betas=betas)
+    return torch.optim.AdamW(groups, learning_rate, betas=betas)
 
 
 def make_schedule(

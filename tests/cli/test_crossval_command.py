@@ -108,7 +108,7 @@ def test_errors_without_a_traceback(pyemo: Pyemo, loaded: Loaded, root: Path, tm
         (["threshold", "fold=3"], "unknown key 'fold'; did you mean 'folds'?"),
         (["threshold", "labels=5"], "key 'labels'"),
         (["treshold"], "no recipe is called 'treshold'; there are"),
-        (["mini-xception"], "cannot be cross-validated yet"),
+        (["mini-xception"], "this data set does not say who its subjects are"),
         (["threshold", "folds=40"], "40 folds need a class"),
         (["threshold", "--data", f"folder:{tmp_path / 'one'}"], "at least two classes, got happy"),
         (["threshold", "--data", "folder:nowhere"], "nowhere does not exist"),

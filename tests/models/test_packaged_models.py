@@ -10,8 +10,8 @@ import pytest
 
 from pyemo import plugins
 from pyemo.contracts import Manifest
-from pyemo.evaluation.classifier import evaluate_faces
-from pyemo.training.samples import select
+from pyemo.evaluation.classifier import evaluate
+from pyemo.data.samples import select
 from pyemo.weights import load_model
 from pyemo.weights.store import CARD, WEIGHTS, packaged_names
 
@@ -48,7 +48,7 @@ def test_size_and_card(name: str) -> None:
 def test_accuracy_on_the_test_split(name: str, fer2013: Manifest) -> None:
     loaded = load_model(name)
     samples = select(fer2013, loaded.recipe, ["test"])
-    accuracy = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy
+    accuracy = evaluate(loaded.model, loaded.recipe, samples).scores.accuracy
     assert len(samples) == 3589
     # The card's figure, to the last digit it prints.
     card = (loaded.folder / CARD).read_text(encoding="utf-8")

@@ -11,15 +11,27 @@ import torch
 from lightning.pytorch.callbacks import Callback
 
 from pyemo.contracts import Manifest
+from pyemo.data.recipe_data import RecipeData
+from pyemo.data.samples import select
 from pyemo.errors import ConfigError, DataError, ModelError, TrainingError
-from pyemo.evaluation.classifier import evaluate_faces
+from pyemo.evaluation.classifier import evaluate
 from pyemo.training import engine
-from pyemo.training.samples import select
 from pyemo.weights import load_model
 
 
 def train(recipe, manifest: Manifest, run: Path) -> Path:
-    return engine.train(recipe, manifest, run, data="bars", command="pyemo train", device="cpu")
+    data = RecipeData("bars", manifest, recipe)
+    rows, held_out = data.split()
+    return engine.train(
+        recipe,
+        data.samples(rows, training=True),
+        None if held_out is None else data.samples(held_out, training=False),
+        run,
+        data="bars",
+        licence=manifest.licence,
+        command="pyemo train",
+        device="cpu",
+    )
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -31,7 +43,7 @@ def test_a_run_learns_and_leaves_everything_it_promises(tiny_recipe, bars, run_f
 
     loaded = load_model(str(folder))
     samples = select(bars, loaded.recipe, ["test"])
-    evaluation = evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets)
+    evaluation = evaluate(loaded.model, loaded.recipe, samples)
     assert evaluation.scores.accuracy > 0.9
     with (run_folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -129,7 +141,7 @@ def test_a_student_needs_a_teacher_of_the_same_labels_and_learns_from_it(tiny_re
     student = train(tiny_recipe("training.epochs=16", distilled), bars, tmp_path / "student")
     loaded = load_model(str(student))
     samples = select(bars, loaded.recipe, ["test"])
-    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy > 0.9
+    assert evaluate(loaded.model, loaded.recipe, samples).scores.accuracy > 0.9
 
 
 def test_training_goes_on_from_a_model(tiny_recipe, bars, tmp_path) -> None:
@@ -138,7 +150,7 @@ def test_training_goes_on_from_a_model(tiny_recipe, bars, tmp_path) -> None:
     second = train(tiny_recipe("training.epochs=1", f"training.start_from={first}", still), bars, tmp_path / "second")
     loaded = load_model(str(second))
     samples = select(bars, loaded.recipe, ["test"])
-    assert evaluate_faces(loaded.model, loaded.recipe, samples.crops, samples.targets).scores.accuracy > 0.9
+    assert evaluate(loaded.model, loaded.recipe, samples).scores.accuracy > 0.9
     options = "model.modalities.face.backbone.options={widths: [8, 16], blocks: [0, 0]}"
     other = tiny_recipe(f"training.start_from={first}", options)
     with pytest.raises(ModelError, match=r"backbone\.options\.blocks: \[0, 1\] there, \[0, 0\] now"):
