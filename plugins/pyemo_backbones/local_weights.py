@@ -59,13 +59,18 @@ def fit_weights(
     for name in (f"{convolution}.weight" for convolution in first_convolutions):
         if name in expected and name in tensors and tensors[name].ndim == 4 and tensors[name].shape[1] == 3:
             tensors[name] = adapt_input_conv(expected[name].shape[1], tensors[name])
-    try:
-        fit = model.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:  # a shape
-        raise ModelError(f"weights: {origin} does not fit: {error}") from error
-    problems = [f"{what} {_some(names)}" for what, names in zip(("missing", "unexpected"), fit, strict=True) if names]
+    # A counter that files from before PyTorch 0.4.1 lack and nothing here needs.
+    required = {name for name in expected if not name.endswith(".num_batches_tracked")}
+    differences = {"missing": required - tensors.keys(), "unexpected": tensors.keys() - expected.keys()}
+    problems = [f"{what} {_some(sorted(names))}" for what, names in differences.items() if names]
+    problems += [
+        f"'{name}' has the shape {tuple(tensor.shape)}, expected {tuple(expected[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in expected and tensor.shape != expected[name].shape
+    ]
     if problems:
         raise ModelError(f"weights: {origin} does not fit: {'; '.join(problems)}")
+    model.load_state_dict(tensors, strict=False)
 
 
 def _some(names: list[str]) -> str:
