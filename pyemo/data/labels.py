@@ -7,13 +7,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from pyemo.contracts import Manifest
 
 BASIC_EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
@@ -166,14 +165,14 @@ def to_common(manifest: Manifest) -> Manifest:
         if isinstance(label, str):
             rows[label] += 1
             keep[row] = targets.setdefault(label, common_label(label)) is not None
-    table["label"] = [targets[label] if isinstance(label, str) else None for label in table["label"]]
+    _replace(table, "label", [targets[label] if isinstance(label, str) else None for label in table["label"]])
     problems = [*manifest.problems]
     if "frame_labels" in table:
-        table["frame_labels"] = _frames_in_common(table, manifest.labels, positions, keep, frames, problems)
+        changed = _frames_in_common(table, manifest.labels, positions, keep, frames, problems)
+        _replace(table, "frame_labels", changed)
     if "probabilities" in table:
-        table["probabilities"] = [
-            _probabilities_in_common(of, positions[:-1], len(labels)) for of in table["probabilities"]
-        ]
+        shares = [_probabilities_in_common(of, positions[:-1], len(labels)) for of in table["probabilities"]]
+        _replace(table, "probabilities", shares)
     problems += [line for of, unit in ((rows, "rows"), (frames, "frames")) for line in _changes(targets, of, unit)]
     return dataclasses.replace(
         manifest,
@@ -182,6 +181,11 @@ def to_common(manifest: Manifest) -> Manifest:
         images=None if manifest.images is None else manifest.images[keep],
         problems=tuple(problems),
     )
+
+
+def _replace(table: pd.DataFrame, column: str, values: list[Any]) -> None:
+    """Set a column of objects; pandas would make None a NaN among texts."""
+    table[column] = pd.Series(values, index=table.index, dtype=object)
 
 
 def _frames_in_common(
