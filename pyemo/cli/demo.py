@@ -17,7 +17,7 @@ _SHOWN = 12
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Recognise a clip and show what comes out: a table, a timeline (CSV), a summary (JSON) and a chart (PNG). Without CLIP, a clip is "
+        "Recognise a clip and show what comes out: a table, a report to open in a browser (HTML), a timeline (CSV), a summary (JSON) and a chart (PNG). Without CLIP, a clip is "
         "made of a photograph that comes with matplotlib: Rear Admiral Grace Hopper, official photograph of the US Navy, public domain."
     )
     parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="your own video or image")
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{clip}: {result.label or 'no face'}")
     if not result.no_face:
         print(_segment_table(result.segments))
-    frames = result.frames / (result.timing["total"] + result.timing["write"])
+    frames = result.frames / (result.timing["total"] + result.timing["write"] + result.timing["report"])
     print(
         f"{result.frames} frames, {len(result.faces)} face{'s' * (len(result.faces) != 1)}, {frames:.0f} frames a second"
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyemo.cli.options import add_recogniser_options, keyed, threshold
+from pyemo.cli.options import add_recogniser_options, add_video_option, keyed, threshold
 from pyemo.cli.table import format_table
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Recognise emotions in images, videos, folders and globs. For each input DIR gets a timeline (FILE.csv: a row for each face in each "
-        "frame) and a summary (FILE.json); all together a summary.csv and, if inputs fail, an errors.csv. Run again after an interruption, "
-        "it goes on with the inputs that are not done."
+        "Recognise emotions in images, videos, folders and globs. For each input DIR gets a report to look at (FILE.html), a timeline "
+        "(FILE.csv: a row for each face in each frame) and a summary (FILE.json); all together a summary.csv and, if inputs fail, an "
+        "errors.csv. Run again after an interruption, it goes on with the inputs that are not done."
     )
     parser.epilog = "Exit status: 0 done, 1 nothing could be done, 2 wrong usage, 3 some inputs failed (errors.csv), 130 interrupted."
     parser.add_argument(
@@ -33,10 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--format",
-        default="csv,json",
-        metavar="csv,json",
-        help="what to write (default: both); the JSON summary is always written, it marks an input as done",
+        default="csv,html,json",
+        metavar="csv,html,json",
+        help="what to write (default: all); the JSON summary is always written, it marks an input as done",
     )
+    add_video_option(parser)
     parser.add_argument(
         "--threshold",
         type=threshold,
@@ -90,6 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
                 formats=formats,
                 force=arguments.force,
                 listener=listener,
+                video=arguments.video,
             )
     except KeyboardInterrupt:
         print(
@@ -140,12 +142,12 @@ def record_lines(records: Mapping[Path, Record], out: Path) -> list[str]:
 def profile_lines(records: Mapping[Path, Record]) -> list[str]:
     """Seconds and milliseconds a frame of each stage, over all inputs."""
     frames = sum(record["frames"] for record in records.values())
-    stages = ("decode", "detect", "crop", "model", "write", "total")
+    stages = ("decode", "detect", "crop", "model", "write", "report", "total")
     seconds = {stage: sum(record["timing"].get(stage, 0.0) for record in records.values()) for stage in stages}
     rows = [[stage, f"{spent:.2f}", f"{1000 * spent / max(frames, 1):.2f}"] for stage, spent in seconds.items()]
-    rate = frames / max(seconds["total"] + seconds["write"], 1e-9)
+    rate = frames / max(seconds["total"] + seconds["write"] + seconds["report"], 1e-9)
     table = format_table(["stage", "seconds", "ms a frame"], rows).splitlines()
     return [
         *table,
-        f"{frames} frames, {rate:.0f} a second; stages run side by side, total is the clock on the wall without write",
+        f"{frames} frames, {rate:.0f} a second; stages run side by side, total is the clock on the wall without write and report",
     ]

@@ -15,6 +15,8 @@ from pyemo.errors import PyemoError
 from pyemo.files import check_writable, written_whole
 from pyemo.recognition.recogniser import Recogniser, check_threshold
 from pyemo.recognition.result import FORMATS, check_formats
+from pyemo.report import VideoChoice
+from pyemo.report.video import check_choice
 
 SUMMARY, ERRORS = "summary.csv", "errors.csv"
 
@@ -50,8 +52,9 @@ def recognise_all(
     formats: Sequence[str] = FORMATS,
     force: bool = False,
     listener: Listener | None = None,
+    video: VideoChoice = "link",
 ) -> BatchReport:
-    """Recognise each input and write, into ``out``, ``<file name>.csv`` and ``.json``, and at the end ``summary.csv`` and, if an input
+    """Recognise each input and write, into ``out``, what :meth:`Result.save` writes, and at the end ``summary.csv`` and, if an input
     failed, ``errors.csv``.
 
     An input is taken as done if its JSON file is there, for the same file (path, size and time of change) and the same settings; so an
@@ -61,9 +64,10 @@ def recognise_all(
 
     Raises:
         PyemoError: ``out`` cannot be written. Whatever goes wrong with an input becomes a :class:`Failure`.
-        ConfigError: unknown format, or threshold outside [0, 1].
+        ConfigError: unknown format or ``video``, or threshold outside [0, 1].
     """
     check_threshold(threshold)
+    check_choice(video)
     check_formats(formats)
     settings = {**recogniser.settings(), "threshold": threshold}
     endings = sorted({*formats, "json"})
@@ -92,7 +96,7 @@ def recognise_all(
                 text = str(error) if isinstance(error, PyemoError) else f"{path}: {error!r}"
                 report.failures.append(Failure(path, type(error).__name__, text))
                 continue
-            written = result.save(out, name, formats=endings, extra=expected)
+            written = result.save(out, name, formats=endings, extra=expected, video=video)
             report.records[path] = json.loads(written[-1].read_text(encoding="utf-8"))
     finally:
         _write_tables(report, recogniser.labels, out)

@@ -26,7 +26,7 @@ def test_without_a_clip(pyemo: Pyemo, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (status, err) == (0, "")
     folder = Path("pyemo-demo")
     assert {path.name for path in folder.iterdir()} == {
-        f"grace_hopper.mp4{kind}" for kind in ("", ".csv", ".json", ".png")
+        f"grace_hopper.mp4{kind}" for kind in ("", ".csv", ".json", ".png", ".html", ".faces.jpg", ".preview.mp4")
     }
     timeline = pd.read_csv(folder / "grace_hopper.mp4.csv")
     assert set(timeline["face"]) == {0}

@@ -92,12 +92,13 @@ def test_formats_and_profile(pyemo: Pyemo, loaded: Loaded, media: Path) -> None:
         "crop",
         "model",
         "write",
+        "report",
         "total",
         "30",
     ]
-    status, _, err = pyemo("predict", "media/clip.avi", "--out", "out", "--format", "html")
+    status, _, err = pyemo("predict", "media/clip.avi", "--out", "out", "--format", "pdf")
     assert status == 1
-    assert "unknown format 'html'" in err
+    assert "unknown format 'pdf'" in err
 
 
 def test_done_before(pyemo: Pyemo, loaded: Loaded, media: Path) -> None:

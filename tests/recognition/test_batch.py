@@ -50,7 +50,12 @@ def test_files_of_a_batch(pictures: list[Path], tmp_path: Path) -> None:
     report = batch(Counting(tmp_path), [*pictures, clip], tmp_path)
     assert [record["label"] for record in report.records.values()] == ["angry", "happy", "sad", "fear", "sad"]
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"summary.csv", *(f"{path.name}.{kind}" for path in [*pictures, clip] for kind in ("csv", "json"))}
+    kinds = ("csv", "json", "html", "faces.jpg")
+    assert names == {
+        "summary.csv",
+        "clip.avi.preview.mp4",
+        *(f"{path.name}.{kind}" for path in [*pictures, clip] for kind in kinds),
+    }
     rows = table(tmp_path / "out" / "summary.csv")
     assert [row["input"] for row in rows] == [str(path) for path in [*pictures, clip]]
     assert rows[4]["json"] == "clip.avi.json"
@@ -168,8 +173,8 @@ def test_listener_hears_the_position(pictures: list[Path], tmp_path: Path) -> No
 
 
 def test_bad_arguments_and_places(pictures: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="unknown format 'html'"):
-        batch(Counting(tmp_path), pictures, tmp_path, formats=["html"])
+    with pytest.raises(ConfigError, match="unknown format 'pdf'"):
+        batch(Counting(tmp_path), pictures, tmp_path, formats=["pdf"])
     with pytest.raises(ConfigError, match="threshold"):
         batch(Counting(tmp_path), pictures, tmp_path, threshold=2.0)
     (tmp_path / "out").write_text("a file")

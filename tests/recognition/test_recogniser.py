@@ -97,7 +97,7 @@ def test_no_face(recogniser: Recogniser, tmp_path: Path) -> None:
     assert result.faces == []
     assert result.segments.empty
     assert list(result.timeline.columns) == ["start", "end", "face", "label", *BASIC_EMOTIONS]
-    csv, json = result.save(tmp_path / "out")
+    csv, *_, json = result.save(tmp_path / "out")
     assert csv.read_text() == "start,end,face,label,angry,disgust,fear,happy,sad,surprise,neutral\n"
     assert '"no_face": true' in json.read_text()
 

@@ -70,8 +70,8 @@ def test_label_and_scores() -> None:
 
 
 def test_files_hold_the_result(tmp_path: Path) -> None:
-    csv, summary = TWO_FACES.save(tmp_path / "new" / "folder", extra={"more": 1})
-    assert (csv.name, summary.name) == ("clip.mp4.csv", "clip.mp4.json")
+    csv, page, summary = TWO_FACES.save(tmp_path / "new" / "folder", extra={"more": 1})
+    assert (csv.name, page.name, summary.name) == ("clip.mp4.csv", "clip.mp4.html", "clip.mp4.json")
     read = pd.read_csv(csv)
     assert list(read.columns) == list(TWO_FACES.timeline.columns)
     pd.testing.assert_frame_equal(read, TWO_FACES.timeline, check_dtype=False, atol=1e-6)
@@ -84,13 +84,13 @@ def test_files_hold_the_result(tmp_path: Path) -> None:
     )  # exactly: ties must fall the same way when it is read again
     assert [face["number"] for face in content["faces"]] == [0, 1]
     assert "write" in content["timing"]
-    assert sorted(path.name for path in csv.parent.iterdir()) == ["clip.mp4.csv", "clip.mp4.json"]
+    assert sorted(path.name for path in csv.parent.iterdir()) == ["clip.mp4.csv", "clip.mp4.html", "clip.mp4.json"]
 
 
 def test_only_the_wanted_formats(tmp_path: Path) -> None:
     assert [path.name for path in TWO_FACES.save(tmp_path, "x", formats=["json"])] == ["x.json"]
-    with pytest.raises(ConfigError, match="unknown format 'html'; there are csv, json"):
-        TWO_FACES.save(tmp_path, formats=["html"])
+    with pytest.raises(ConfigError, match="unknown format 'pdf'; there are csv, html, json"):
+        TWO_FACES.save(tmp_path, formats=["pdf"])
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
