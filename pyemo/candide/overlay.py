@@ -33,7 +33,7 @@ def draw_fit(
     triangles = points[face.mesh.faces[_towards_viewer(face, expression)]]
     drawn = image.copy()
     width = max(1, round(expression.pose.scale / 250))
-    cv2.polylines(drawn, _fixed(triangles), True, MESH, width, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(drawn, list(_fixed(triangles)), True, MESH, width, cv2.LINE_AA, _SHIFT)
     radius = max(1.5, expression.pose.scale / 90)
     if landmarks is not None:
         for point in _fixed(landmarks[LANDMARKS]):

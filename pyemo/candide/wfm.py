@@ -36,7 +36,7 @@ class Wireframe:
 def read_wfm(path: str | Path) -> Wireframe:
     """Read a wireframe file.
 
-    A unit's name is the first line of the comment before it, without a leading ``AUV<number>`` and a closing parenthesis: ``AUV6   Eyes
+    A unit's name is the first line of the last comment before it, without a leading ``AUV<number>`` and a closing parenthesis: ``AUV6   Eyes
     closed (AU42/43/44/45)`` is ``Eyes closed``. A vertex that a unit lists twice moves by the sum.
 
     Raises:
@@ -119,7 +119,7 @@ class _Reader:
 
 
 def _with_comments(text: str) -> Iterator[tuple[int, str, str]]:
-    """Number and text of each line with data, and the first line of the comment right before it."""
+    """Number and text of each line with data, and the first line of the last comment between it and the one before."""
     comment, in_block = "", False
     for number, line in enumerate(map(str.strip, text.splitlines()), start=1):
         if line.startswith("#"):
