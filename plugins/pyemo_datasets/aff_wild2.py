@@ -31,7 +31,8 @@ class AffWild2:
     An annotation has a line with the names of the classes, then one number a frame of the video, -1 where it has no label. Frame n (from 1)
     is ``<n>.jpg``; frames in which no face was found have no image. A row is one such folder of images: ``frame_labels`` has an entry for each
     image that is there, and the column ``frame_numbers`` (int32, from 1) says which frame of the video each is, so that pictures and
-    sound can be kept in step. What the annotation and the images do not have in common is counted in ``problems``.
+    sound can be kept in step. The images are faces already: the column ``cropped`` is true, and `pyemo prepare` detects none. What the
+    annotation and the images do not have in common is counted in ``problems``.
 
     ``<video>_left`` and ``<video>_right`` are two people in one video. They share its sound and its scene, so both have the video's name as
     their subject (column ``person``: left, right or None); who appears in several videos is not published.
@@ -76,6 +77,8 @@ class AffWild2:
                     "voice": None if sound is None else str(sound),
                     "frame_labels": aligned,
                     "frame_numbers": numbers,
+                    "cropped": True,
+                    "cropped": True,
                     "person": person[2] if person else None,
                 }
             )

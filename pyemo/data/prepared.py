@@ -74,8 +74,8 @@ class FaceFrames(NamedTuple):
     crops: np.ndarray
     """uint8 (T, size, size, channels)."""
     frame_numbers: np.ndarray
-    """int32 (T,): the frame's number in the row's clip or folder, from 0; strictly ascending, frames without a face are absent. It is the
-    position in the row's ``frame_labels``."""
+    """int32 (T,): the frame's number in the row's clip, from 0; strictly ascending, frames without a face are absent. Labels of the frames:
+    :meth:`PreparedData.frame_labels`."""
     times: np.ndarray
     """float64 (T,): seconds from the start of the row; sample ``time * sample_rate`` of its sound belongs to it."""
 
@@ -166,6 +166,9 @@ class PreparedData:
         if labels is None:
             raise DataError(f"row {row} ({self._paths[row]}) has no labels of its frames")
         numbers = self.frame_numbers(row)
+        own = table["frame_numbers"].iloc[row] if "frame_numbers" in table else None
+        if own is not None:  # the data set's, from 1: not every frame of the clip has an image, and so a label
+            numbers = np.searchsorted(own, numbers + 1)
         found = np.full(len(numbers), -1, np.int16)
         within = numbers < len(labels)
         found[within] = labels[numbers[within]]

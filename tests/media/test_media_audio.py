@@ -6,7 +6,7 @@ import pytest
 import soundfile
 
 from pyemo.errors import MediaError
-from pyemo.media import read_audio
+from pyemo.media import AudioReader, has_audio, read_audio, to_int16
 
 
 def tone(frequency, rate, seconds=1.0):
@@ -112,3 +112,39 @@ def test_damage_in_the_middle_is_silence_and_time_goes_on(make_video):
 def test_sample_rate_is_checked(tmp_path):
     with pytest.raises(ValueError, match="sample_rate"):
         read_audio(tmp_path / "a.wav", 0)
+
+
+def test_blocks_are_the_whole(tmp_path, make_video):
+    soundfile.write(tmp_path / "a.wav", np.stack((tone(440, 44100, 5.0), tone(880, 44100, 5.0)), axis=1), 44100)
+    for path in (tmp_path / "a.wav", make_video(25, tone=440)):
+        for mono in (True, False):
+            reader = AudioReader(path, mono=mono)
+            for _ in range(2):  # each iteration starts at the beginning
+                blocks = list(reader)
+                assert min(block.shape[-1] for block in blocks) >= 1
+                assert max(block.shape[-1] for block in blocks) <= 1 << 16
+                assert reader.warning is None
+                np.testing.assert_array_equal(np.concatenate(blocks, axis=-1), read_audio(path, mono=mono))
+
+
+def test_int16(tmp_path):
+    samples = np.array([-(2**15), -1, 0, 1, 2**15 - 1], np.int16)
+    soundfile.write(tmp_path / "a.wav", samples, 16000)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.wav", dtype=np.int16), samples)
+    assert to_int16(np.float32([-1.5, 1.5, 0.4 / 2**15, 0.6 / 2**15])).tolist() == [-(2**15), 2**15 - 1, 0, 1]
+
+
+def test_too_short_for_a_sample(tmp_path):
+    soundfile.write(tmp_path / "short.wav", np.zeros(1), 192000)
+    with pytest.raises(MediaError, match=r"short\.wav: its sound is shorter than one sample at 8000 Hz"):
+        read_audio(tmp_path / "short.wav", 8000)
+
+
+def test_which_files_have_sound(tmp_path, make_video):
+    assert has_audio(make_video(5, tone=440))
+    assert not has_audio(make_video(5, name="silent.mp4"))
+    assert has_audio(tmp_path / "any.wav")
+    assert not has_audio(tmp_path / "any.png")
+    assert not has_audio(tmp_path)
+    with pytest.raises(MediaError, match="no such file"):
+        has_audio(tmp_path / "absent.mp4")

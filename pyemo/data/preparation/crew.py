@@ -17,6 +17,7 @@ from pyemo.data.preparation.sources import StoppedError
 from pyemo.data.preparation.tools import Tools
 from pyemo.data.preparation.voices import cache_voice
 from pyemo.data.prepared import PreparedSettings
+from pyemo.errors import PyemoError
 
 Listener = Callable[[int, Path, float], None]
 """Called some times a second with the number of items (a row's face or voice) done, a file at work, and how many items' worth of the files
@@ -107,6 +108,8 @@ class Crew:
                     cache_clip(job, self._tools)
         except StoppedError:
             pass
+        except OSError as raised:  # what goes wrong with the input is an UnreadableError
+            error = PyemoError(f"cannot write into {self._tools.folder}: {raised.strerror or raised}")
         except BaseException as raised:
             error = raised
         finally:

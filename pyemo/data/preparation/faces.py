@@ -17,7 +17,6 @@ import numpy as np
 
 from pyemo.contracts import Face
 from pyemo.data.face_files import FaceIndex, encode_face, write_faces
-from pyemo.data.faces import resize_faces
 from pyemo.data.preparation.outcome import Outcome
 from pyemo.data.preparation.plan import Item, Job, passes
 from pyemo.data.preparation.sources import (
@@ -33,10 +32,15 @@ from pyemo.data.preparation.tools import Tools
 from pyemo.data.prepared import FACE, PreparedSettings
 from pyemo.errors import MediaError
 from pyemo.media import VideoFrame, VideoReader, crop_faces, kind, read_image, track_faces
+from pyemo.media.association import box_distance
 
 _PATIENCE = 3.0
 """Seconds for which a lost face may come back, near where it was, as the same person. Longer than in recognition, which shows a new track
 for it: here what is not in the main track is lost."""
+_SAME_PLACE = 0.5
+"""Box distance up to which a track continues an earlier one."""
+_WHOLE = (0.0, 0.0, 1.0, 1.0)
+"""Box of a face that is the whole image."""
 _SPOOLED = 16 << 20
 """Bytes of a clip's crops that wait in memory; more wait in a temporary file."""
 _JPEG = b"\xff\xd8"
@@ -48,8 +52,8 @@ TimedT = TypeVar("TimedT", bound=Timed)
 @dataclass(frozen=True)
 class _Crop:
     track: int
-    side: float
-    """Of the face, in pixels of the source."""
+    box: tuple[float, float, float, float]
+    """Of the face in the source: x, y, width, height."""
     encoded: bytes
 
 
@@ -70,6 +74,32 @@ class _Track:
     """Position in the temporary file, and bytes."""
     extent: float = 0.0
     """Sum of the face's sides over the frames."""
+    first: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    last: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    """Centre x, centre y, width and height in its first and its last frame."""
+
+    def add(self, frame: _Seen, box: tuple[float, float, float, float], piece: tuple[int, int]) -> None:
+        x, y, width, height = box
+        self.last = np.array((x + width / 2, y + height / 2, width, height))
+        if not self.pieces:
+            self.first = self.last
+        self.numbers.append(frame.number)
+        self.times.append(frame.time)
+        self.pieces.append(piece)
+        self.extent += math.sqrt(width * height)
+
+    def goes_on_as(self, later: _Track) -> float:
+        """How far ``later`` begins from where this one ends (:func:`pyemo.media.association.box_distance`); infinity if before."""
+        if later.numbers[0] <= self.numbers[-1]:
+            return math.inf
+        return float(box_distance(self.last[None], later.first[None])[0, 0])
+
+    def append(self, later: _Track) -> None:
+        self.numbers += later.numbers
+        self.times += later.times
+        self.pieces += later.pieces
+        self.extent += later.extent
+        self.last = later.last
 
 
 def cache_clip(job: Job, tools: Tools) -> None:
@@ -102,15 +132,19 @@ def _outcomes(group: Sequence[Item], tools: Tools) -> Iterator[Outcome]:
     """One pass through a file. Raises :class:`UnreadableError` at the first part that cannot be read."""
     with _open(group[0]) as source:
         for item, seen, parts in _parts(group, source, tools):
-            with tempfile.SpooledTemporaryFile(_SPOOLED) as spool:
-                tracks = _spool(guarded(seen, tools.stop), spool)
-                yield _write(item, tracks, parts, source.warning, spool, tools.folder)
+            with tempfile.SpooledTemporaryFile(_SPOOLED, dir=str(tools.folder)) as spool:
+                people = _spool(guarded(seen, tools.stop), spool)
+                # Of a folder also those images that cannot be read.
+                frames = len(source.paths) if item.whole and isinstance(source, ImageSequence) else parts.count
+                yield _write(item, people, frames, source.warning, spool, tools.folder)
 
 
 def _open(item: Item) -> VideoReader | ImageSequence:
     try:
         if item.path.is_dir():
-            return ImageSequence(item.path, numbered=item.numbered, rate=sequence_rate(item.sound))
+            return ImageSequence(
+                item.path, rate=sequence_rate(item.sound), numbers=item.numbers, numbered=item.numbered
+            )
         return VideoReader(item.path)
     except MediaError as error:
         raise UnreadableError(error) from error
@@ -169,7 +203,7 @@ def _thinned(frames: Iterable[TimedT], item: Item, settings: PreparedSettings) -
 
 def _cropped_frames(frames: Iterable[VideoFrame], settings: PreparedSettings) -> Iterator[_Seen]:
     for frame in frames:
-        yield _Seen(frame.index, frame.time, [_Crop(0, 1.0, encode_face(_fitted(frame.image, settings)))])
+        yield _Seen(frame.index, frame.time, [_Crop(0, _WHOLE, encode_face(_fitted(frame.image, settings)))])
 
 
 def _cropped_files(files: Iterable[ImageFile], source: ImageSequence, settings: PreparedSettings) -> Iterator[_Seen]:
@@ -180,7 +214,7 @@ def _cropped_files(files: Iterable[ImageFile], source: ImageSequence, settings: 
         except MediaError as error:
             troubles.append(str(error))
             continue
-        yield _Seen(file.index, file.time, [_Crop(0, 1.0, encoded)])
+        yield _Seen(file.index, file.time, [_Crop(0, _WHOLE, encoded)])
     source.warning = source.describe(troubles)
 
 
@@ -202,6 +236,8 @@ def _is_grey(content: bytes) -> bool:
 
 def _fitted(image: np.ndarray, settings: PreparedSettings) -> np.ndarray:
     """A whole image, RGB or grey, as a crop: RGB (S, S, 3) or grey (S, S)."""
+    from pyemo.data.faces import resize_faces  # brings PyTorch, which nothing else here needs
+
     image = resize_faces(image[None], settings.size)[0]
     if settings.channels == 1:
         return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
@@ -217,8 +253,7 @@ def _found_faces(frames: Iterable[VideoFrame], item: Item, tools: Tools) -> Iter
             faces = [face.face for face in tracked.faces]
             encoded = _crops(frame.image, faces, tools)
             crops = [
-                _Crop(face.track, _side(face.face), content)
-                for face, content in zip(tracked.faces, encoded, strict=True)
+                _Crop(face.track, face.face.box, content) for face, content in zip(tracked.faces, encoded, strict=True)
             ]
             yield _Seen(frame.index, frame.time, crops)
 
@@ -233,48 +268,59 @@ def _side(face: Face) -> float:
     return math.sqrt(face.box[2] * face.box[3])
 
 
-def _spool(seen: Iterable[_Seen], spool: IO[bytes]) -> dict[int, _Track]:
-    """Writes all crops one after another; which track is the main one is known at the end only."""
+def _spool(seen: Iterable[_Seen], spool: IO[bytes]) -> list[_Track]:
+    """Writes all crops one after another, because which are the main face's is known at the end only; a track a person."""
     tracks: dict[int, _Track] = {}
     for frame in seen:
         for crop in frame.crops:
             track = tracks.setdefault(crop.track, _Track())
-            track.numbers.append(frame.number)
-            track.times.append(frame.time)
-            track.pieces.append((spool.tell(), len(crop.encoded)))
-            track.extent += crop.side
+            track.add(frame, crop.box, (spool.tell(), len(crop.encoded)))
             spool.write(crop.encoded)
-    return tracks
+    return _people(tracks.values())
+
+
+def _people(tracks: Iterable[_Track]) -> list[_Track]:
+    """Joins tracks of one person, as far as place and size tell: one that begins where an earlier one has ended continues it.
+
+    A track ends at each cut, so without this a clip with jump cuts, or a flash, would lose all but its longest shot.
+    """
+    people: list[_Track] = []
+    for track in sorted(tracks, key=lambda track: track.numbers[0]):
+        before = min(people, key=lambda person: person.goes_on_as(track), default=None)
+        if before is not None and before.goes_on_as(track) <= _SAME_PLACE:
+            before.append(track)
+        else:
+            people.append(track)
+    return people
 
 
 def _write(
     item: Item,
-    tracks: dict[int, _Track],
-    parts: Parts[ImageFile] | Parts[VideoFrame],
+    people: Sequence[_Track],
+    frames: int,
     warning: str | None,
     spool: IO[bytes],
     folder: Path,
 ) -> Outcome:
     """The main face is the one whose sides, summed over its frames, give most: one that is there for long, and large."""
     problems = [warning] if warning else []
-    if not tracks:
+    if not people:
         where = "" if item.whole else f" from {max(item.start, 0.0):g} to {item.end:g} s"
-        problems.append(f"no face in its {parts.count} frames{where}" if parts.count else f"no frame{where}")
-        return Outcome(item.key, "face", frames=parts.count, problem="; ".join(problems))
-    main = max(tracks.values(), key=lambda track: track.extent)
+        problems.append(f"no face in its {frames} frames{where}" if frames else f"no frame{where}")
+        return Outcome(item.key, "face", frames=frames, problem="; ".join(problems))
+    main = max(people, key=lambda track: track.extent)
     start = item.start if math.isfinite(item.start) else 0.0
     offsets = np.cumsum([0, *(size for _, size in main.pieces)], dtype=np.int64)
     index = FaceIndex(offsets, np.array(main.numbers, np.int32), np.array(main.times) - start)
     file = f"{FACE}/{item.name}.safetensors"
     write_faces(folder / file, index, [(spool, position, size) for position, size in main.pieces])
-    frames = parts.last_number + 1 if item.numbered and item.whole else parts.count
     return Outcome(
         item.key,
         "face",
         file,
         count=len(main.numbers),
         frames=frames,
-        others=len(tracks) - 1,
+        others=len(people) - 1,
         problem="; ".join(problems) or None,
     )
 

@@ -39,7 +39,9 @@ class Item:
     cropped: bool = False
     """Whether the whole image is the face."""
     numbered: bool = False
-    """Whether the names of a folder's images tell the numbers of the frames."""
+    """Whether the names of a folder's images tell the numbers of the frames, if ``numbers`` does not."""
+    numbers: np.ndarray | None = field(default=None, compare=False)
+    """(images,), from 0: the numbers of the frames that a folder's images show."""
     sound: Path | None = None
     """The file with the sound of a folder of images."""
     image: np.ndarray | None = field(default=None, compare=False)
@@ -82,7 +84,7 @@ class Plan:
         table = self._manifest.table
         columns = {
             name: table[name].tolist() if name in table else [None] * len(table)
-            for name in ("path", "start", "end", "voice", "frame_labels", "cropped")
+            for name in ("path", "start", "end", "voice", "frame_labels", "frame_numbers", "cropped")
         }
         rows = []
         for row, values in enumerate(zip(*columns.values(), strict=True)):
@@ -96,8 +98,12 @@ class Plan:
         images = self._manifest.images
         image = images[row] if images is not None else None
         # Data sets hand over decoded images only where these are faces already.
-        cropped = self._settings.already_cropped or of_row["cropped"] is True or image is not None
-        numbered = path.is_dir() and (cropped or isinstance(of_row["frame_labels"], np.ndarray))
+        cropped = self._settings.already_cropped or of_row["cropped"] in (True,) or image is not None
+        numbers = None
+        if path.is_dir() and isinstance(of_row["frame_numbers"], np.ndarray):
+            numbers = of_row["frame_numbers"].astype(np.int64) - 1
+        # Labels of frames belong to the images in their order, whatever these are called.
+        numbered = path.is_dir() and cropped and not isinstance(of_row["frame_labels"], np.ndarray)
         sound = Path(of_row["voice"]) if path.is_dir() and _given(of_row["voice"]) else None
         part = _part(of_row)
         content = {
@@ -105,10 +111,11 @@ class Plan:
             "part": part,
             "cropped": cropped,
             "numbered": numbered,
+            "numbers": None if numbers is None else _checksum(numbers),
             "input": _pixels(image) if image is not None else self._identity(path),
             "sound": self._identity(sound) if sound else None,
         }
-        return Item("face", path, _key("face", content), *part, cropped, numbered, sound, image)
+        return Item("face", path, _key("face", content), *part, cropped, numbered, numbers, sound, image)
 
     def _voice(self, row: int, of_row: dict[str, Any]) -> Item:
         path = Path(of_row["voice"] if _given(of_row["voice"]) else of_row["path"])
@@ -195,7 +202,11 @@ def _is_image(item: Item) -> bool:
 
 
 def _pixels(image: np.ndarray) -> dict[str, Any]:
-    return {"shape": image.shape, "sha256": hashlib.sha256(np.ascontiguousarray(image).data).hexdigest()}
+    return {"shape": image.shape, "sha256": _checksum(image)}
+
+
+def _checksum(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def _key(modality: Modality, content: dict[str, Any]) -> str:

@@ -59,12 +59,13 @@ def prepare(
     no sound is found; their ``problem`` says so. When all is done, files that the table does not name any more are deleted.
 
     The *main face* is the track whose face sides, summed over its frames, give most: long and large; of an image it is the largest face.
+    A track that begins where an earlier one has ended (in place and size, after a cut or an absence) continues it.
     Memory is bounded whatever the length of the clips: a worker holds some 50 decoded frames and up to 16 MB of crops.
 
     Args:
-        manifest: of any data set. Rows with ``start`` or ``end`` take that part of their file. Two optional columns of its table are read
-            besides those of the contract: ``cropped`` (bool), as ``already_cropped`` for single rows. Decoded ``images`` are taken as
-            cropped.
+        manifest: of any data set. Rows with ``start`` or ``end`` take that part of their file. Two columns of its table are read besides
+            those of the contract, if they are there: ``cropped`` (bool), as ``already_cropped`` for single rows, and ``frame_numbers``
+            (int arrays, from 1), which frames the images of a folder are, where some are missing. Decoded ``images`` are taken as cropped.
         folder: made if it is not there.
         data: name of the data set, kept in the folder; another data set's folder is refused.
         modalities: ``face``, ``voice`` or both; None: those of the manifest.
@@ -75,9 +76,8 @@ def prepare(
         every: the detector looks at every ``every``-th frame at least, faces are tracked between.
         sample_rate: of the sound, Hz.
         frame_rate: keep at most so many crops a second; None: every frame's. Frame numbers are always those of the source.
-        already_cropped: each whole image or frame is the face: no detection. In folders of images, the last number in a file's name is
-            then the number of its frame, from 1 (or from 0 if there is one with 0), so that ``frame_labels`` fit where frames are missing;
-            so it is in rows with ``frame_labels`` in any case.
+        already_cropped: each whole image or frame is the face: no detection. In folders of images without ``frame_labels`` and
+            ``frame_numbers``, the last number in a file's name is then the number of its frame, from 1 (or from 0 if there is one with 0).
         workers: threads; decoding, detection and encoding run outside Python's global lock. None: one a core.
         listener: told about progress.
 

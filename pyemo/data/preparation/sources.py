@@ -11,6 +11,8 @@ from threading import Event
 from types import TracebackType
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
 from pyemo.errors import MediaError
 from pyemo.media import VideoFrame, VideoReader, find_media, kind, prefetch, read_image
 
@@ -45,6 +47,8 @@ def guarded(items: Iterable[T], stop: Event) -> Iterator[T]:
             item = next(iterator)
         except StopIteration:
             return
+        except ImportError:  # a broken installation, not a broken input
+            raise
         except Exception as error:
             raise UnreadableError(error) from error
         yield item
@@ -87,17 +91,23 @@ def sequence_rate(sound: Path | None) -> float:
 class ImageSequence:
     """The images of a folder as frames, ``rate`` a second, in natural order.
 
-    ``numbered``: the last number in an image's name is that of its frame, so that frames may be missing; counted from 0 if an image has the
-    number 0, else from 1. Without, or where the names do not tell images apart, images are numbered from 0 without gaps. UnreadableError
-    images are left out, and :attr:`warning` names them.
+    ``numbers`` (images,), from 0 and ascending, are those of the frames, so that frames may be missing. Without them and with ``numbered``,
+    it is the last number in an image's name; counted from 0 if an image has the number 0, else from 1. Without both, or where the names do
+    not tell images apart, images are numbered from 0 without gaps. Unreadable images are left out, and :attr:`warning` names them.
 
     Raises:
-        MediaError: there is no image in the folder, or none that can be read.
+        MediaError: there is no image in the folder, none that can be read, or not as many as numbers.
     """
 
-    def __init__(self, folder: Path, *, numbered: bool, rate: float) -> None:
+    def __init__(self, folder: Path, *, rate: float, numbers: np.ndarray | None = None, numbered: bool = False) -> None:
         self.paths = images_of(folder)
-        self.numbers = frame_numbers(self.paths) if numbered else list(range(len(self.paths)))
+        self.numbers = _numbers(self.paths) if numbered else list(range(len(self.paths)))
+        if numbers is not None:
+            self.numbers = numbers.tolist()
+            if len(numbers) != len(self.paths):
+                raise MediaError(
+                    f"{folder}: the data set has {len(numbers)} frame numbers for its {len(self.paths)} images"
+                )
         self.warning: str | None = None
         self._folder = folder
         self._rate = rate
@@ -153,7 +163,7 @@ def images_of(folder: Path) -> list[Path]:
     )
 
 
-def frame_numbers(paths: Sequence[Path]) -> list[int]:
+def _numbers(paths: Sequence[Path]) -> list[int]:
     """The numbers of frames, from 0, that the names tell: see :class:`ImageSequence`."""
     found = [re.findall(r"\d+", path.stem) for path in paths]
     numbers = [int(digits[-1]) for digits in found if digits]
@@ -171,19 +181,16 @@ class Parts(Generic[TimedT]):
         self._held: TimedT | None = None
         self.count = 0
         """Frames of the part handed out last."""
-        self.last_number = -1
-        """Number of its last frame."""
 
     def part(self, start: float, end: float) -> Iterator[TimedT]:
         """The frames shown at ``start`` seconds or later, and before ``end``."""
-        self.count, self.last_number = 0, -1
+        self.count = 0
         while (frame := self._next()) is not None:
             if frame.time >= end:
                 self._held = frame
                 return
             if frame.time >= start:
                 self.count += 1
-                self.last_number = frame.index
                 yield frame
 
     def _next(self) -> TimedT | None:

@@ -112,11 +112,8 @@ def _columns(
 
 
 def _misfit(item: Item, face: Outcome, labels: np.ndarray | None) -> str | None:
-    """Where the labels of the frames and the frames of the whole clip are not equally many."""
-    if not isinstance(labels, np.ndarray) or not face.frames or not item.whole:
-        return None
-    # Of a folder with numbered images only the last one is known: frames without a face may have followed.
-    if face.frames == len(labels) or (item.numbered and face.frames < len(labels)):
+    """Where the labels of the frames and the frames of a whole clip are not equally many."""
+    if not isinstance(labels, np.ndarray) or not face.frames or not item.whole or face.frames == len(labels):
         return None
     return f"face: {len(labels)} labels for {face.frames} frames; what has no partner is not used"
 
