@@ -78,7 +78,6 @@ class AffWild2:
                     "frame_labels": aligned,
                     "frame_numbers": numbers,
                     "cropped": True,
-                    "cropped": True,
                     "person": person[2] if person else None,
                 }
             )
