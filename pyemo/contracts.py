@@ -27,7 +27,10 @@ CONTRACT_VERSION = 1
 class Backbone(Protocol):
     """Turns each time step of one modality into a feature vector. Usually an ``nn.Module``.
 
-    ``forward(x)``: ``x`` (B, T, ...) with whatever a step of the modality is (a face: channels, height, width) -> (B, T, D).
+    ``forward(x)``: ``x`` (B, T, ...) with whatever a step of the modality is (a face: channels, height, width; a voice: channels, bins,
+    frames) -> (B, T, D), each step by itself; or (B, T * K, D) with K features a step, for a fusion that attends to the places of a
+    picture. Steps that do not exist are not handed over. Options called ``pretrained`` and ``weights``,
+    where there are such, say which weights to start with; they are left out when a trained model is loaded.
     """
 
     contract_version: ClassVar[int]

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from pyemo import plugins
-from pyemo.config import ClassifierRecipe, ModelConfig, PluginConfig
+from pyemo.config import ClassifierRecipe, ModalityConfig, ModelConfig, PluginConfig
 from pyemo.contracts import FusionInput, FusionOutput, ModalityDims
 from pyemo.errors import ConfigError, PluginError
+
+INITIAL_WEIGHTS = ("pretrained", "weights")
+"""Options by which a backbone is told the weights that it starts with; by default a backbone starts with random ones."""
 
 
 class EmotionModel(nn.Module):
@@ -80,10 +83,25 @@ class EmotionModel(nn.Module):
         for modality, x in inputs.items():
             mask = masks[modality] if modality in masks else torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
             with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.modalities[modality].frozen):
-                sequence = self.backbones[modality](x)
+                sequence, mask = self._features(modality, x, mask)
                 fused[modality] = FusionInput(sequence, self.aggregators[modality](sequence, mask), mask)
         output: FusionOutput = self.fusion(fused)
         return output
+
+    def _features(self, modality: str, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, ...), (B, T) -> (B, T * K, D) with the K features of each step, and their mask.
+
+        Zeros where no step exists: those neither cost time nor enter the statistics of batch normalisation.
+        """
+        backbone = self.backbones[modality]
+        if mask.all():
+            sequence = backbone(x)
+        else:
+            features = backbone(x[mask][:, None])
+            steps = features.new_zeros(*mask.shape, *features.shape[1:])
+            steps[mask] = features
+            sequence = steps.flatten(1, 2)
+        return sequence, mask.repeat_interleave(sequence.shape[1] // max(1, mask.shape[1]), dim=1)
 
     def _check(self, inputs: Mapping[str, Tensor], masks: Mapping[str, Tensor]) -> None:
         expected = list(self.config.modalities)
@@ -108,9 +126,23 @@ class EmotionModel(nn.Module):
                 )
 
 
-def build_model(recipe: ClassifierRecipe) -> EmotionModel:
-    """The network of a recipe, with fresh weights."""
-    return EmotionModel(recipe.model, recipe.labels)
+def build_model(recipe: ClassifierRecipe, *, initialise: bool = True) -> EmotionModel:
+    """The network of a recipe, with fresh weights.
+
+    ``initialise=False``, for weights that come from elsewhere, leaves out the backbones' options :data:`INITIAL_WEIGHTS`: nothing is
+    downloaded, and the files that training began with need not be there.
+    """
+    config = recipe.model
+    if not initialise:
+        config = config.model_copy(
+            update={"modalities": {name: _uninitialised(part) for name, part in config.modalities.items()}}
+        )
+    return EmotionModel(config, recipe.labels)
+
+
+def _uninitialised(part: ModalityConfig) -> ModalityConfig:
+    options = {name: value for name, value in part.backbone.options.items() if name not in INITIAL_WEIGHTS}
+    return part.model_copy(update={"backbone": part.backbone.model_copy(update={"options": options})})
 
 
 def _create(group: str, config: PluginConfig, **supplied: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Generator, Tensor
@@ -13,6 +14,7 @@ from pyemo.data.inputs import Inputs, assembled, waveforms
 from pyemo.data.voices import normalise_slices, to_slices
 from pyemo.errors import ModelError
 from pyemo.training.augmentation import FaceAugmentation
+from pyemo.training.voice_augmentation import VoiceAugmentation
 
 
 class AugmentedBatch:
@@ -51,13 +53,20 @@ class AugmentedBatch:
 
 
 def augmented(
-    batch: Batch, recipe: ClassifierRecipe, face_augmentation: FaceAugmentation, generator: Generator | None
+    batch: Batch,
+    recipe: ClassifierRecipe,
+    face_augmentation: FaceAugmentation,
+    voice_augmentation: VoiceAugmentation,
+    generator: Generator | None,
 ) -> AugmentedBatch:
-    """Apply the recipe's augmentation to faces and sounds; inputs that are equal get the same slices."""
+    """Apply the recipe's augmentation to faces and sounds; inputs of the same sound differ in their spectrogram's own changes only."""
     faces = None if batch.faces is None else face_augmentation(batch.faces, generator)
+    if batch.voices is not None and batch.voice_lengths is not None:
+        changed, lengths = voice_augmentation.sounds(batch.voices, batch.voice_lengths, generator)
+        batch = replace(batch, voices=changed, voice_lengths=lengths)
     sounds = waveforms(batch)
     voices = []
     for voice_input in recipe.model.voice_inputs.values():
-        slices = to_slices(sounds, voice_input)
+        slices = voice_augmentation.slices(to_slices(sounds, voice_input), voice_input, generator)
         voices.append((voice_input, normalise_slices(slices, voice_input), slices.mask))
     return AugmentedBatch(faces, batch.face_mask, voices)

@@ -15,10 +15,12 @@ from pyemo.contracts import FusionOutput
 from pyemo.data.batch import IGNORED, Batch
 from pyemo.data.inputs import network_inputs
 from pyemo.errors import ModelError, TrainingError
+from pyemo.evaluation.classification import macro_f1
 from pyemo.model import EmotionModel, build_model
 from pyemo.training.augmentation import FaceAugmentation
 from pyemo.training.augmented import AugmentedBatch, augmented
 from pyemo.training.losses import distillation, multi_term_loss
+from pyemo.training.voice_augmentation import VoiceAugmentation
 from pyemo.weights import LoadedModel
 
 
@@ -27,7 +29,7 @@ class ModelTraining(lightning.LightningModule):
 
     Logs ``train_loss``, ``train_accuracy`` (of the augmented samples, against the unmixed labels), ``validation_loss`` (cross entropy
     of the decision without smoothing) and ``validation_accuracy``, each the mean over the epoch's samples, or over their steps where these
-    have targets.
+    have targets; and ``validation_macro_f1``, over the classes that occur among them.
     """
 
     def __init__(
@@ -39,10 +41,12 @@ class ModelTraining(lightning.LightningModule):
         self.learning_rate = recipe.training.optimizer.learning_rate
         self.network: EmotionModel = build_model(recipe).to(memory_format=torch.channels_last)
         self.augmentation = FaceAugmentation(recipe.augmentation)
+        self.voice_augmentation = VoiceAugmentation(recipe.voice_augmentation)
         self.register_buffer("class_weights", weights, persistent=False)
         # In a list, so that its weights are neither trained, averaged nor saved.
         self._teacher = [teacher]
         self._generator: torch.Generator | None = None
+        self._confusion = torch.zeros(len(recipe.labels), len(recipe.labels), dtype=torch.int64)
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         # Not in on_train_epoch_start: Lightning leaves that out for the first epoch after a resume.
@@ -54,7 +58,7 @@ class ModelTraining(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         training = self.recipe.training
-        changed = augmented(batch, self.recipe, self.augmentation, self._generator)
+        changed = augmented(batch, self.recipe, self.augmentation, self.voice_augmentation, self._generator)
         classes = {"": len(self.recipe.labels)} | {name: len(values) for name, values in self.recipe.targets.items()}
         targets = {"": batch.targets, **batch.others}
         shares = {name: _one_hot(target, classes[name]) for name, target in targets.items()}
@@ -72,7 +76,7 @@ class ModelTraining(lightning.LightningModule):
             self.class_weights,  # type: ignore[arg-type]
         )
         if training.distillation is not None:
-            softened = distillation(logits, self._teacher_logits(changed), training.distillation.temperature)
+            softened = distillation(logits, self._teacher_logits(changed, batch), training.distillation.temperature)
             loss = torch.lerp(loss, softened, training.distillation.weight)
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -81,6 +85,9 @@ class ModelTraining(lightning.LightningModule):
         truth = batch.targets.flatten()[kept]
         self._log("train", len(truth), loss=loss, accuracy=(logits.argmax(1) == truth).float().mean())
         return loss
+
+    def on_validation_epoch_start(self) -> None:
+        self._confusion.zero_()
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         logits, kept = _decisions(self.network(*network_inputs(self.recipe.model, batch)), batch)
@@ -91,6 +98,12 @@ class ModelTraining(lightning.LightningModule):
             loss=F.cross_entropy(logits, truth),
             accuracy=(logits.argmax(1) == truth).float().mean(),
         )
+        classes = len(self._confusion)
+        cells = torch.bincount((truth * classes + logits.argmax(1)).cpu(), minlength=classes**2)
+        self._confusion += cells.reshape(classes, classes)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("validation_macro_f1", macro_f1(self._confusion.numpy()))
 
     def configure_optimizers(self) -> Any:
         training = self.recipe.training
@@ -103,13 +116,13 @@ class ModelTraining(lightning.LightningModule):
         schedule = make_schedule(optimizer, training.schedule, self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _teacher_logits(self, changed: AugmentedBatch) -> Tensor:
+    def _teacher_logits(self, changed: AugmentedBatch, batch: Batch) -> Tensor:
         teacher = self._teacher[0]
         assert teacher is not None
         with torch.no_grad():
             inputs = changed.inputs(teacher.recipe.model)
             output: FusionOutput = teacher.model.to(self.device).eval()(*inputs)
-            return output.logits.float()
+            return _decisions(output, batch)[0]
 
     def _mix(self, changed: AugmentedBatch, shares: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:
         """Mixup (Zhang et al. 2018): one factor a batch, each sample with one of a random permutation."""

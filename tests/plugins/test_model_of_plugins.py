@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pyemo.config import FaceInput, ModalityConfig, ModelConfig, PluginConfig
+from pyemo.config import FaceInput, ModalityConfig, ModelConfig, PluginConfig, VoiceInput
 from pyemo.errors import PluginError
 from pyemo.model import EmotionModel
 
@@ -57,9 +57,11 @@ POINTS = {
 }
 
 
-def modality(name: str, feature_dim: int, size: int) -> ModalityConfig:
+def modality(name: str, feature_dim: int, size: int, kind: str | None = None) -> ModalityConfig:
+    face = FaceInput(size=size)
+    voice = VoiceInput(kind="voice", n_mels=size, slice_frames=size, slice_hop=size)
     return ModalityConfig(
-        input=FaceInput(size=size),
+        input=voice if (kind or name) == "voice" else face,
         backbone=PluginConfig(name="tiny", options={"modality": name, "feature_dim": feature_dim}),
         aggregator=PluginConfig(name="doubled"),
     )
@@ -67,9 +69,8 @@ def modality(name: str, feature_dim: int, size: int) -> ModalityConfig:
 
 def test_two_modalities(install: Install) -> None:
     install("model-parts", POINTS, parts_of_models=PARTS)
-    # Recipes know faces only so far; the model does not care how many modalities there are, nor what they are called.
     parts = {"face": modality("face", 5, 8), "voice": modality("voice", 3, 16)}
-    config = ModelConfig.model_construct(modalities=parts, fusion=PluginConfig(name="sum"))
+    config = ModelConfig(modalities=parts, fusion=PluginConfig(name="sum"))
     model = EmotionModel(config, ["yes", "no"])
     assert {name: (size.sequence, size.vector) for name, size in model.fusion.dims.items()} == {
         "face": (5, 10),
@@ -90,8 +91,8 @@ def test_two_modalities(install: Install) -> None:
 
 def test_parts_that_do_not_fit(install: Install) -> None:
     install("model-parts", POINTS, parts_of_models=PARTS)
-    with pytest.raises(PluginError, match="backbone 'tiny' is for voice, not for face"):
-        EmotionModel(ModelConfig(modalities={"face": modality("voice", 3, 8)}), ["yes", "no"])
+    with pytest.raises(PluginError, match="backbone 'tiny' is for voice, but the input of 'speech' is face"):
+        EmotionModel(ModelConfig(modalities={"speech": modality("voice", 3, 8, "face")}), ["yes", "no"])
     plain = ModalityConfig(input=FaceInput(size=8), backbone=PluginConfig(name="plain"))
     with pytest.raises(PluginError, match=r"backbone 'plain' is a Plain; a part of a model must be a torch.nn.Module"):
         EmotionModel(ModelConfig(modalities={"face": plain}), ["yes", "no"])
