@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from pyemo.data.faces import to_input
 from pyemo.errors import ConfigError, ModelError
+from pyemo.recognition.late_fusion import Relabelling
 from pyemo.weights import LoadedModel
 
 
@@ -14,23 +17,26 @@ class FaceClassifier:
     """Crops in, probabilities out.
 
     Args:
-        loaded: a model with the modality ``face`` alone.
+        loaded: a model with one modality, which sees faces.
         device: ``auto`` (an NVIDIA GPU if there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        labels: of the probabilities, if not the model's own (:class:`~pyemo.recognition.late_fusion.Relabelling`).
 
     Raises:
         ModelError: the model has other modalities.
         ConfigError: no such device.
     """
 
-    def __init__(self, loaded: LoadedModel, device: str = "auto") -> None:
+    def __init__(self, loaded: LoadedModel, device: str = "auto", labels: Sequence[str] | None = None) -> None:
         modalities = loaded.recipe.model.modalities
-        if set(modalities) != {"face"}:
+        inputs = loaded.recipe.model.face_inputs
+        if len(modalities) != 1 or len(inputs) != 1:
             raise ModelError(
-                f"model {loaded.recipe.name} wants {', '.join(modalities)}; the recogniser gives faces only"
+                f"model {loaded.recipe.name} has the modalities {', '.join(modalities)}; expected one, of a face"
             )
-        self.labels = tuple(loaded.recipe.labels)
-        self.face_input = modalities["face"].input
-        self.device = _device(device)
+        self.labels = tuple(labels or loaded.recipe.labels)
+        self._relabel = Relabelling(loaded.recipe.labels, self.labels)
+        self._modality, self.face_input = next(iter(inputs.items()))
+        self.device = choose_device(device)
         self._model = loaded.model.to(self.device).to(memory_format=torch.channels_last)
 
     @torch.inference_mode()
@@ -41,10 +47,11 @@ class FaceClassifier:
         inputs = to_input(torch.from_numpy(crops).to(self.device), self.face_input)
         # One time step: with channels_last it is the layout of (N, C, H, W) that counts.
         steps = inputs.contiguous(memory_format=torch.channels_last)[:, None]
-        return self._model({"face": steps}).logits.float().softmax(dim=1).cpu().numpy()
+        return self._relabel(self._model({self._modality: steps}).logits.float().softmax(dim=1).cpu().numpy())
 
 
-def _device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
+    """``auto`` is an NVIDIA GPU if there is one. Raises :class:`~pyemo.errors.ConfigError` if there is no such device."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -17,6 +17,7 @@ from pyemo.media import TrackedFrame, VideoFrame, crop_faces, prefetch, track_fa
 from pyemo.recognition.classifier import FaceClassifier
 from pyemo.recognition.stopwatch import Stopwatch
 from pyemo.recognition.thumbnails import EVERY, MARGIN, SIDE, Thumbnail, ThumbnailKeeper
+from pyemo.recognition.timeline import timeline_rows
 
 _BATCH = 64  # crops; beyond it no faster, only more uneven
 _AHEAD = 4 * _BATCH  # frames cropped ahead of the model; crops are small
@@ -139,7 +140,7 @@ class Pipeline:
         if waiting:
             probabilities.frombytes(self._run(waiting))
             self._keep_surest(keeper, candidates, probabilities)
-        return Analysis(self._table(rows, probabilities), count, last - first, keeper.thumbnails())
+        return Analysis(_table(self._classifier.labels, rows, probabilities), count, last - first, keeper.thumbnails())
 
     def _keep_surest(
         self,
@@ -160,15 +161,10 @@ class Pipeline:
         with self._clock.measure("model"):
             return self._classifier(np.stack(crops)).tobytes()
 
-    def _table(self, rows: array[float], probabilities: array[float]) -> pd.DataFrame:
-        labels = self._classifier.labels
-        columns = np.array(rows).reshape(-1, 3)
-        scores = np.array(probabilities, np.float32).reshape(-1, len(labels))
-        winners = np.array(labels, dtype=object)[scores.argmax(axis=1)]
-        table = pd.DataFrame(
-            {"start": columns[:, 0], "end": columns[:, 1], "face": columns[:, 2].astype(np.int64), "label": winners}
-        )
-        return table.assign(**{label: scores[:, position] for position, label in enumerate(labels)})
+
+def _table(labels: tuple[str, ...], rows: array[float], probabilities: array[float]) -> pd.DataFrame:
+    scores = np.array(probabilities, np.float32).reshape(-1, len(labels))
+    return timeline_rows(labels, np.array(rows).reshape(-1, 3), scores)
 
 
 def _with_next(items: Iterable[TrackedFrame]) -> Iterator[tuple[TrackedFrame, TrackedFrame | None]]:

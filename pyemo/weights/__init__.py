@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pyemo.weights.names import DEFAULT_FACE_MODEL, load_model, model_names
+from pyemo.weights.fusion import LoadedFusion, load_any
+from pyemo.weights.names import DEFAULT_MODEL, load_model, model_names
 from pyemo.weights.store import LoadedModel, save_model
 
-__all__ = ["DEFAULT_FACE_MODEL", "LoadedModel", "load_model", "model_names", "save_model"]
+__all__ = ["DEFAULT_MODEL", "LoadedFusion", "LoadedModel", "load_any", "load_model", "model_names", "save_model"]

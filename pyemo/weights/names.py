@@ -9,39 +9,41 @@ from pyemo import assets
 from pyemo.errors import ModelError, did_you_mean
 from pyemo.weights.store import CARD, CONFIG, PACKAGED, WEIGHTS, LoadedModel, model_folders, packaged_names, read_model
 
-DEFAULT_FACE_MODEL = "compact-resnet"
+DEFAULT_MODEL = "compact-resnet"
 """What the name ``default`` stands for."""
 
 _HUB = "hf-hub:"
 
 
-def load_model(model: str | os.PathLike[str] = "default") -> LoadedModel:
-    """Load a model by its name, its folder or its place on the Hugging Face Hub.
+def load_model(model: str | os.PathLike[str]) -> LoadedModel:
+    """Load a trained model by its name, its folder or its place on the Hugging Face Hub.
 
     Args:
-        model: ``default``; the name of a model of the package or of an imported one (``pyemo assets``); a folder; or
+        model: the name of a model of the package or of an imported one (``pyemo assets``); a folder; or
             ``hf-hub:organisation/name``, with ``@revision`` if wanted. A name wins over a folder of that name: write ``./name`` for it.
 
     Raises:
-        ModelError: no such model, an incomplete folder, an unreadable file, or weights that do not fit the configuration exactly.
+        ModelError: no such model, an incomplete folder, an unreadable file, weights that do not fit the configuration exactly, or a model
+            that joins others and has no weights of its own (``default`` is one; :func:`pyemo.weights.load_any`).
         AssetError: the name is that of a weight file which has not been imported.
         ConfigError: ``config.yaml`` is not a valid recipe.
         PluginError: a plug-in that the model needs is missing or broken.
     """
-    return read_model(_locate(model))
+    return read_model(locate(model))
 
 
 def model_names() -> list[str]:
-    """Models that :func:`load_model` finds by name without fetching anything, ``default`` aside."""
+    """Models that are found by name without fetching anything, ``default`` aside."""
     return sorted({*packaged_names(), *model_folders(assets.models_home())})
 
 
-def _locate(model: str | os.PathLike[str]) -> Path:
+def locate(model: str | os.PathLike[str]) -> Path:
+    """The folder of a model; arguments and errors as for :func:`load_model`."""
     name = os.fspath(model)
     if name.startswith(_HUB):
         return _fetch(name)
     if isinstance(model, str) and not {os.sep, os.altsep or os.sep} & set(name):
-        plain = DEFAULT_FACE_MODEL if name == "default" else name
+        plain = DEFAULT_MODEL if name == "default" else name
         for home in (PACKAGED, assets.models_home()):
             if plain in model_folders(home):
                 return home / plain

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pyemo import __version__
-from pyemo.config import ClassifierRecipe, dump_recipe, parse_recipe
+from pyemo.config import ClassifierRecipe, LateFusionRecipe, dump_recipe, parse_recipe
 from pyemo.errors import ModelError
 from pyemo.model import EmotionModel, build_model
 
@@ -91,13 +91,17 @@ def read_model(folder: Path) -> LoadedModel:
         ConfigError: ``config.yaml`` is not a valid recipe.
         PluginError: a plug-in that the model needs is missing or broken.
     """
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise ModelError(f"{folder} is not a complete model folder: {name} is missing")
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder} is not a complete model folder: {CONFIG} is missing")
     recipe = parse_recipe((folder / CONFIG).read_text(encoding="utf-8"), str(folder / CONFIG))
+    if isinstance(recipe, LateFusionRecipe):
+        members = " and ".join(recipe.members.values())
+        raise ModelError(f"{recipe.name} joins {members} and has no network of its own; give one of these")
     if not isinstance(recipe, ClassifierRecipe):
         raise ModelError(f"{folder / CONFIG}: expected system: classifier, got {recipe.system}")
-    built = build_model(recipe)
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(f"{folder} is not a complete model folder: {WEIGHTS} is missing")
+    built = build_model(recipe, initialise=False)
     built.load_state_dict(_read(folder / WEIGHTS, built.state_dict()))
     return LoadedModel(built.eval(), recipe, folder)
 

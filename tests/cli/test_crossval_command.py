@@ -43,7 +43,7 @@ def test_threshold(pyemo: Pyemo, loaded: Loaded, root: Path) -> None:
     ]
     status, out, err = pyemo(*command)
     assert (status, err) == (0, "")
-    assert loaded[0][0] == "default"
+    assert loaded[0][0] == "compact-resnet"
     assert "accuracy 1.0000 ± 0.0000, Top-1 0.3333 ± 0.0000" in out
     assert "12 clips, 0 without a face" in out
     results = json.loads(Path("out/results.json").read_text())

@@ -31,7 +31,7 @@ def fer2013(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Mani
 
 def test_these_models_are_packaged() -> None:
     assert packaged_names() == NAMES
-    assert load_model().recipe.name == "compact-resnet"
+    assert load_model("default").recipe.name == "compact-resnet"
 
 
 @pytest.mark.parametrize("name", NAMES)
