@@ -24,12 +24,13 @@ class Timm(nn.Module):
         weights: begin with those of this file instead (``.safetensors``, or a PyTorch checkpoint), in timm's names.
         accelerate: fuse windowed attention (:func:`pyemo.accelerate`), where the architecture has some.
         image_size: height and width of a step, for architectures built for one size; default: the architecture's own.
+        tokens: do not pool: the features of each place of a step, row after row (a Swin-T: 49 of 768 from 224x224).
 
     Raises:
         ConfigError: no such architecture, or two sources of weights.
         ModelError: ``weights`` is unreadable or does not fit; the classifier alone may differ.
 
-    Shape: (B, T, in_channels, H, W) float -> (B, T, D).
+    Shape: (B, T, in_channels, H, W) float -> (B, T, D), or (B, T * K, D) with K tokens a step.
     """
 
     contract_version: ClassVar[int] = 1
@@ -43,6 +44,7 @@ class Timm(nn.Module):
         weights: str | None = None,
         accelerate: bool = False,
         image_size: int | None = None,
+        tokens: bool = False,
     ) -> None:
         super().__init__()
         if not timm.is_model(architecture):
@@ -56,14 +58,21 @@ class Timm(nn.Module):
         )
         self.modality = modality
         # Differs from num_features where layers between the pooling and the classifier count as features (VGG: 4096, not 512).
-        self.feature_dim: int = self.model.head_hidden_size  # type: ignore[assignment]
+        self.feature_dim: int = self.model.num_features if tokens else self.model.head_hidden_size  # type: ignore[assignment]
+        self._tokens = tokens
         if weights:
             self._load(weights)
         if accelerate:
             fuse_attention(self.model)
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.model(x.flatten(0, 1))
+        steps = x.flatten(0, 1)
+        if self._tokens:
+            maps: Tensor = self.model.forward_features(steps)
+            if maps.ndim == 4 and getattr(self.model, "output_fmt", "NCHW") == "NCHW":
+                maps = maps.permute(0, 2, 3, 1)
+            return maps.reshape(len(x), -1, maps.shape[-1])
+        features: Tensor = self.model(steps)
         return features.unflatten(0, x.shape[:2])
 
     def _load(self, file: str) -> None:

@@ -154,17 +154,15 @@ def _lines(result: CrossValidation) -> list[str]:
         *(_title(figures.note) for figures in published),
     ]
     rows = []
-    for row in result.folds.itertuples():
-        theirs = [
-            f"{figures.folds[row.fold - 1]:.1f}" if row.fold <= len(figures.folds) else "" for figures in published
-        ]
+    for row in result.folds.to_dict("records"):
+        fold, subjects = int(row["fold"]), str(row["subjects"])
         rows.append(
             [
-                str(row.fold),
-                row.subjects if len(row.subjects) <= 24 else f"{row.subjects[:21]}...",
-                str(row.samples),
-                *(f"{100 * value:.1f}" for value in (row.accuracy, row.balanced_accuracy, row.macro_f1)),
-                *theirs,
+                str(fold),
+                subjects if len(subjects) <= 24 else f"{subjects[:21]}...",
+                str(row["samples"]),
+                *(f"{100 * row[metric]:.1f}" for metric in ("accuracy", "balanced_accuracy", "macro_f1")),
+                *(f"{figures.folds[fold - 1]:.1f}" if fold <= len(figures.folds) else "" for figures in published),
             ]
         )
     summary = result.summary()

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         )
         rows, held_out = data.split()
         folder = train(
-            recipe,
+            recipe.of_fold(data.held_out_fold),
             data.samples(rows, training=True),
             None if held_out is None else data.samples(held_out, training=False),
             out,

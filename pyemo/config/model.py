@@ -109,7 +109,8 @@ class ModalityConfig(Section):
     backbone: PluginConfig
     aggregator: PluginConfig = PluginConfig(name="mean")
     start_from: str | None = None
-    """Name or folder of a trained model with one stream of this kind, whose backbone and aggregator this one starts with."""
+    """Name or folder of a trained model with one stream of this kind, whose backbone this one starts with, and whose aggregator if it is the
+    same. ``{fold}``: the number of the fold, in a cross-validation."""
     frozen: bool = False
     """Backbone and aggregator are not trained, and stay in evaluation mode."""
 

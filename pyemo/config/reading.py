@@ -160,7 +160,11 @@ def _section_in(annotation: Any, value: Any) -> Any:
         sections = [choice for choice in choices if _is_section(choice)]
         kind = value.get("kind", "face") if isinstance(value, dict) else None
         # Of several, that of the kind which the recipe names.
-        of_kind = [choice for choice in sections if kind in typing.get_args(choice.model_fields.get("kind", Field()).annotation)]
+        of_kind = [
+            choice
+            for choice in sections
+            if kind in typing.get_args(choice.model_fields.get("kind", Field()).annotation)
+        ]
         return next(iter(of_kind or sections or choices))
     return annotation
 

@@ -11,6 +11,7 @@ from pyemo.config.model import ModelConfig
 from pyemo.config.sampling import FoldsConfig, SamplingConfig
 from pyemo.config.section import Positive, Section
 from pyemo.config.training import TrainingConfig
+from pyemo.errors import ConfigError
 
 
 class Described(Section):
@@ -38,6 +39,8 @@ class ClassifierRecipe(Described):
 
     system: Literal["classifier"]
     labels: Annotated[list[str], Field(min_length=2)]
+    other_labels: Literal["refuse", "leave-out"] = "refuse"
+    """What becomes of a data set that has other labels too: an error, or its rows and frames with these are left out and counted."""
     targets: dict[str, list[str]] = Field(default_factory=dict)
     """Further targets: a column of the data set's table and its values, in the order of the fusion's outputs for it."""
     model: ModelConfig
@@ -47,6 +50,28 @@ class ClassifierRecipe(Described):
     training: TrainingConfig = TrainingConfig()
     folds: FoldsConfig = FoldsConfig()
     published: list[PublishedFigures] = []
+
+    def of_fold(self, fold: int | None) -> ClassifierRecipe:
+        """With the number of a fold, two digits, for ``{fold}`` in the models that parts start from: so that none has seen who is held out.
+
+        Raises:
+            ConfigError: ``fold`` is None, and there is such a place.
+        """
+        names = {name: part.start_from for name, part in self.model.modalities.items() if part.start_from is not None}
+        if not any("{fold}" in name for name in names.values()):
+            return self
+        if fold is None:
+            key = next(name for name, value in names.items() if "{fold}" in value)
+            raise ConfigError(
+                f"model.modalities.{key}.start_from={names[key]}: {{fold}} is the number of a fold, and this run has none; give a model"
+            )
+        parts = {
+            name: part.model_copy(update={"start_from": names[name].replace("{fold}", f"{fold:02d}")})
+            if name in names
+            else part
+            for name, part in self.model.modalities.items()
+        }
+        return self.model_copy(update={"model": self.model.model_copy(update={"modalities": parts})})
 
 
 class LateFusionRecipe(Described):
@@ -69,7 +94,7 @@ class ThresholdRecipe(Described):
     """Threshold voting over the frames of a clip (Yang, Lee, Park); searched by ``pyemo crossval``."""
 
     system: Literal["threshold"]
-    model: str = "default"
+    model: str = "compact-resnet"
     """The image model that labels the frames: a name or a folder, as for ``pyemo.load``."""
     neutral: str = "neutral"
     labels: Literal[3, 7] = 7

@@ -29,25 +29,38 @@ class SamplingConfig(Section):
     and sound in step; in evaluation always the whole clip. None: whole clips in training too."""
     slice_seconds: Positive | None = None
     """Slices of this length instead; shorter clips are taken whole."""
+    trim_db: Positive | None = None
+    """Leave out what comes before the first and after the last hundredth of a second within so many decibels of the clip's loudest."""
     max_seconds: Positive | None = None
     """Clips, or slices, beyond it are cut: in training at a random place with time augmentation, else to their middle."""
     frames: Annotated[int, Field(ge=1)] | None = None
     """Face frames of a sample, evenly spaced over it (repeated never: shorter ones are masked); None: all."""
+    each_frame: bool = False
+    """Each face of a clip is a sample and a decision of its own, with the label of the clip."""
     windows: list[WindowConfig] = []
     """Dynamic sampling (Kim et al. 2023): windows tried around each labelled frame; in evaluation all are averaged."""
     sequences: Annotated[int, Field(ge=2)] | None = None
     """Successive sequences of so many frames; the last one of a video is masked where it ends."""
     every: Annotated[int, Field(ge=1)] = 1
-    """With ``windows``: every how many frames in training one is the middle of a sample. Evaluation takes all."""
+    """With ``windows`` and ``each_frame``: every how many frames in training one is (the middle of) a sample. Evaluation takes all."""
     balance: Positive | None = None
     """Sub-sampling of majority classes in training: at most this many times the samples of the median class, drawn anew each epoch."""
+    oversample: bool = False
+    """In training, samples of the smaller classes are repeated until each class has as many as the largest."""
     wrong_partner: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of training samples whose sound comes from a sample with another label (a study of fuzzy modalities)."""
 
     @model_validator(mode="after")
     def _one_way(self) -> SamplingConfig:
-        if self.windows and self.sequences:
-            raise ValueError("windows and sequences exclude one another")
+        ways = [name for name in ("windows", "sequences", "each_frame") if getattr(self, name)]
+        if len(ways) > 1:
+            raise ValueError(f"{ways[0]} and {ways[1]} exclude one another")
+        if self.balance and self.oversample:
+            raise ValueError("balance and oversample exclude one another")
+        if self.sequences and (self.balance or self.oversample or self.wrong_partner):
+            raise ValueError(
+                "balance, oversample and wrong_partner need one label a sample; sequences have one a frame"
+            )
         if self.slice_share and self.slice_seconds:
             raise ValueError("slice_share and slice_seconds exclude one another")
         if self.slice_share and not 0 < self.slice_share[0] <= self.slice_share[1] <= 1:

@@ -74,10 +74,12 @@ class TrainingConfig(Section):
     """Exponential moving average of the weights, evaluated and saved instead of the raw ones; 0 switches it off."""
     gradient_clip: NonNegative = 0.0
     """Largest gradient norm; 0 switches clipping off."""
+    monitor: Literal["accuracy", "macro F1", "loss"] = "accuracy"
+    """What makes an epoch the best: the highest validation accuracy or macro F1, or the lowest validation loss. Each window counts by itself."""
     keep: Literal["best", "last"] = "best"
-    """Which epoch's weights become the model: the best validation accuracy's or the last."""
+    """Which epoch's weights become the model: the best one's or the last."""
     early_stopping: Annotated[int, Field(ge=0)] = 0
-    """Epochs without a better validation accuracy before training stops; 0 switches it off."""
+    """Epochs without a better one before training stops; 0 switches it off."""
     precision: Literal["32", "bf16"] = "32"
     storage: Literal["float32", "float16"] = "float32"
     """Number format of the saved weights."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,11 +35,20 @@ class Batch:
 class Samples(Protocol):
     """Samples of a data set, served in whole batches; indexed by a list of positions."""
 
-    labels: tuple[str, ...]
-    targets: Tensor
-    """(N,) int64: of each sample; :data:`IGNORED` where its steps have each their own."""
-    rows: np.ndarray
-    """(N,) int64: which row of the data set's table each sample is of."""
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def targets(self) -> Tensor:
+        """(N,) int64: of each sample; :data:`IGNORED` where its steps have each their own."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(N,) int64: which row of the data set's table each sample is of."""
+
+    @property
+    def unit(self) -> str:
+        """What they are, in the plural: images, clips, windows ..."""
 
     def __len__(self) -> int: ...
 
@@ -57,8 +66,9 @@ class Samples(Protocol):
 
 def move(batch: Batch, device: torch.device) -> Batch:
     """The batch on a device."""
-    moved = {
+    moved: dict[str, Any] = {
         entry.name: value.to(device) if isinstance(value := getattr(batch, entry.name), Tensor) else value
         for entry in fields(batch)
     }
-    return Batch(**{**moved, "others": {name: values.to(device) for name, values in batch.others.items()}})
+    moved["others"] = {name: values.to(device) for name, values in batch.others.items()}
+    return Batch(**moved)

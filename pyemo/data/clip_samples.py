@@ -12,6 +12,7 @@ from torch import Tensor
 from pyemo.config import ClassifierRecipe, SamplingConfig
 from pyemo.data.batch import IGNORED, Batch
 from pyemo.data.faces import as_crops
+from pyemo.data.loudness import loud_part
 from pyemo.data.prepared import PreparedData
 from pyemo.data.samples import class_indices
 from pyemo.errors import DataError
@@ -56,6 +57,7 @@ class ClipSamples:
         self._size = max((face.size for face in faces), default=0)
         self._channels = max((face.crop_channels for face in faces), default=0)
         self._rate = data.settings.sample_rate
+        self._kept = _Kept(_KEPT_BYTES)
         _check_prepared(data, recipe)
         usable = np.logical_and.reduce([data.usable(kind) for kind in self._kinds])[rows]
         self.left_out: int = int((~usable).sum())
@@ -65,7 +67,7 @@ class ClipSamples:
         spans = list(_spans(data, recipe, rows, training))
         if not spans:
             raise DataError("no frame has a label, or no window has a majority of the label in its middle")
-        self._spans = [span for span, _, _ in spans]
+        self._spans = [self._trimmed(span) for span, _, _ in spans]
         self._centres = [centre for _, _, centre in spans]
         self._step_targets = recipe.sampling.sequences is not None
         self.rows = np.array([span.row for span in self._spans], np.int64)
@@ -75,12 +77,19 @@ class ClipSamples:
         for name, values in recipe.targets.items():
             if name not in table:
                 raise DataError(
-                    f"the data set has no column {name!r} for the target of that name; it has {', '.join(table)}"
+                    f"the data set has no column {name!r} for the target of that name; it has {', '.join(map(str, table))}"
                 )
             self._others[name] = class_indices(table[name].to_numpy()[self.rows], values, f"{name}")
-        self._kept = _Kept(_KEPT_BYTES)
         self._partners = np.arange(len(self._spans))
         self._seed = self._epoch = 0
+
+    @property
+    def unit(self) -> str:
+        if self._step_targets:
+            return "sequences"
+        if self._centres[0] < 0:
+            return "clips"
+        return "windows" if self._sampling.windows else "frames"
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -136,6 +145,14 @@ class ClipSamples:
                 found.append((span.row, centre))
         return found
 
+    def _trimmed(self, span: Span) -> Span:
+        """Without the silence before and after what is said."""
+        if self._sampling.trim_db is None:
+            return span
+        sound = self._voice(span).numpy()
+        start, end = loud_part(sound, self._rate, self._sampling.trim_db)
+        return self._cut(span, span.start + start, span.start + end)
+
     def _part(self, position: int) -> Span:
         """The sample's span, in training with time augmentation a random slice of it."""
         span = self._spans[position]
@@ -144,7 +161,8 @@ class ClipSamples:
         random = np.random.default_rng((self._seed, self._epoch, position))
         wanted = length
         if self._training and sampling.slice_share is not None:
-            wanted = length * random.uniform(*sampling.slice_share)
+            shortest, longest = sampling.slice_share
+            wanted = length * random.uniform(shortest, longest)
         elif self._training and sampling.slice_seconds is not None:
             wanted = min(length, sampling.slice_seconds)
         place = random.uniform() if wanted < length else 0.5
@@ -247,7 +265,13 @@ def _spans(
     target_of = dict(zip(whole, targets.tolist(), strict=True))
     for row in rows.tolist():
         if row in target_of:
-            yield Span(row, 0, data.face_count(row), 0.0, _seconds(data, row)), target_of[row], -1
+            if not sampling.each_frame:
+                yield Span(row, 0, data.face_count(row), 0.0, _seconds(data, row)), target_of[row], -1
+                continue
+            times, numbers = data.frame_times(row), data.frame_numbers(row)
+            for position in range(0, len(numbers), sampling.every if training else 1):
+                span = _span_of(row, position, position + 1, times)
+                yield span, target_of[row], int(numbers[position])
             continue
         labels = _in_recipe(data.frame_labels(row), data.manifest.labels, recipe.labels)
         times = data.frame_times(row)

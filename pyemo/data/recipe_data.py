@@ -14,6 +14,7 @@ from pyemo.contracts import Manifest
 from pyemo.data.batch import Samples
 from pyemo.data.clip_samples import ClipSamples
 from pyemo.data.folds import assign_folds, check_disjoint
+from pyemo.data.label_selection import leave_out_other_labels
 from pyemo.data.preparation import Failure, Listener, prepare
 from pyemo.data.prepared import PreparedData, open_prepared
 from pyemo.data.samples import image_samples, rows_of_splits
@@ -51,6 +52,13 @@ class RecipeData:
         """:func:`split_rows` of the data set."""
         return split_rows(self.manifest, self.recipe)
 
+    @property
+    def held_out_fold(self) -> int | None:
+        """The fold that :meth:`split` validates with; None if it takes the data set's splits, or nothing."""
+        if not splits_by_fold(self.manifest, self.recipe):
+            return None
+        return int(fold_numbers(self.manifest, self.recipe).min())
+
 
 def split_rows(manifest: Manifest, recipe: ClassifierRecipe) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions of the rows to train on and of those to validate on (None: none), as the recipe's splits say.
@@ -64,7 +72,7 @@ def split_rows(manifest: Manifest, recipe: ClassifierRecipe) -> tuple[np.ndarray
     if table["split"].notna().any():
         train = rows_of_splits(table, training.train_splits)
         held_out = rows_of_splits(table, training.validation_splits) if training.validation_splits else None
-    elif training.validation_splits:
+    elif splits_by_fold(manifest, recipe):
         numbers = fold_numbers(manifest, recipe)
         train, held_out = np.flatnonzero(numbers != numbers.min()), np.flatnonzero(numbers == numbers.min())
     else:
@@ -72,6 +80,11 @@ def split_rows(manifest: Manifest, recipe: ClassifierRecipe) -> tuple[np.ndarray
     if held_out is not None:
         check_disjoint(manifest, train, held_out, allow=recipe.folds.allow_subject_overlap)
     return train, held_out
+
+
+def splits_by_fold(manifest: Manifest, recipe: ClassifierRecipe) -> bool:
+    """Whether a fold validates: the recipe wants validation, and the data set has no splits."""
+    return bool(recipe.training.validation_splits) and not manifest.table["split"].notna().any()
 
 
 def fold_numbers(manifest: Manifest, recipe: ClassifierRecipe) -> np.ndarray:
@@ -110,6 +123,8 @@ def open_recipe_data(
         DataError: the data set lacks a modality of the recipe, or cannot be read.
     """
     name, manifest = read_data(source, **(options or {}))
+    if recipe.other_labels == "leave-out":
+        manifest = leave_out_other_labels(manifest, recipe.labels)
     if check is not None:
         check(manifest)
     if missing := [wanted for wanted in recipe.model.kinds if wanted not in manifest.modalities]:
@@ -120,7 +135,7 @@ def open_recipe_data(
     if name.rpartition(":")[2] == PREPARED:
         folder = Path(source.partition(f"{name}:")[2])
         settings = open_prepared(folder).settings
-        # Of the manifest read above: `labels=common` renames labels and leaves rows out.
+        # Of the manifest read above: labels may have been renamed there and rows left out.
         return RecipeData(settings.data, manifest, recipe, PreparedData(folder, manifest, settings))
     if recipe.model.kinds == ("face",) and _are_images(manifest):
         return RecipeData(name, manifest, recipe)

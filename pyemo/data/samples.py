@@ -27,6 +27,7 @@ class ImageSamples:
     crops: Tensor
     targets: Tensor
     rows: np.ndarray
+    unit: str = "images"
 
     def __len__(self) -> int:
         return len(self.targets)

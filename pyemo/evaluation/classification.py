@@ -52,6 +52,13 @@ class Scores:
         }
 
 
+def macro_f1(confusion: np.ndarray) -> float:
+    """Mean F1 of the classes that occur, from counts (classes, classes): rows the truth, columns the decisions."""
+    right, truth, decided = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
+    occurs = truth > 0
+    return float((2 * right[occurs] / (truth + decided)[occurs]).mean())
+
+
 def score(truth: Sequence[str], decisions: Sequence[str | None], labels: Sequence[str]) -> Scores:
     """Compare decisions with the truth. None, no decision, is wrong and counts for no class.
 

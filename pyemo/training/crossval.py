@@ -95,8 +95,9 @@ def run_fold(data: RecipeData, numbers: np.ndarray, fold: int, folder: Path, *, 
         chosen = following[0] if len(following) else present[0]
         validation = data.samples(np.flatnonzero(numbers == chosen), training=False)
         rest &= numbers != chosen
+    recipe = data.recipe.of_fold(fold)
     model = train(
-        data.recipe,
+        recipe,
         data.samples(np.flatnonzero(rest), training=True),
         validation,
         own,
@@ -106,7 +107,7 @@ def run_fold(data: RecipeData, numbers: np.ndarray, fold: int, folder: Path, *, 
         device=device,
     )
     loaded = load_model(str(model))
-    evaluation = evaluate(loaded.model, data.recipe, data.samples(held_out, training=False))
+    evaluation = evaluate(loaded.model, recipe, data.samples(held_out, training=False))
     evaluation.save(own, "held-out")
     with written_whole(own / PREDICTIONS) as path:
         predictions_table(evaluation, data.manifest.table).to_csv(path, index=False)

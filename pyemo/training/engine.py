@@ -78,7 +78,7 @@ def train(
         training.batch_size,
         training.seed,
         lambda: trainer.global_step // len(batches),
-        recipe.sampling.balance,
+        recipe.sampling,
     )
     module = ModelTraining(recipe, weights, _teacher(recipe), len(batches))
     start(recipe, module.network)
@@ -109,7 +109,14 @@ def train(
         evaluation.save(run)
     sizes = {"train": len(samples), "validation": len(validation) if validation is not None else 0}
     card = training_card(
-        recipe, module.network, data=data, licence=licence, sizes=sizes, evaluation=evaluation, command=command
+        recipe,
+        module.network,
+        data=data,
+        licence=licence,
+        sizes=sizes,
+        unit=samples.unit,
+        evaluation=evaluation,
+        command=command,
     )
     return save_model(run / "model", module.network, recipe, card, storage=training.storage)
 
@@ -147,16 +154,16 @@ def _teacher(recipe: ClassifierRecipe) -> LoadedModel | None:
 
 def _callbacks(recipe: ClassifierRecipe, run: Path, validation: Samples | None) -> list[Callback]:
     training = recipe.training
+    monitored = f"validation_{training.monitor.lower().replace(' ', '_')}"
+    mode = "min" if training.monitor == "loss" else "max"
     callbacks: list[Callback] = []
     if training.ema_decay > 0:
         callbacks.append(exponential_average(training.ema_decay))
     if training.early_stopping:
-        callbacks.append(EarlyStopping("validation_accuracy", mode="max", patience=training.early_stopping))
+        callbacks.append(EarlyStopping(monitored, mode=mode, patience=training.early_stopping))
     folder = run / "checkpoints"
     if validation is not None:
-        callbacks.append(
-            ModelCheckpoint(folder, "best", "validation_accuracy", mode="max", enable_version_counter=False)
-        )
+        callbacks.append(ModelCheckpoint(folder, "best", monitored, mode=mode, enable_version_counter=False))
     # After the best one: it carries that one's state.
     callbacks.append(ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False))
     return callbacks

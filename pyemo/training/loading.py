@@ -5,36 +5,41 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Sampler, SequentialSampler
 
+from pyemo.config import SamplingConfig
 from pyemo.data.batch import IGNORED, Batch, Samples
 
 
 class _Shuffled(Sampler[int]):
-    """A random order, or with ``balance`` a random subset in which no class has more than that many times the samples of the median one."""
+    """A random order; of a random subset or with repetitions, where the recipe balances the classes."""
 
-    def __init__(self, samples: Samples, balance: float | None, generator: torch.Generator) -> None:
+    def __init__(self, samples: Samples, sampling: SamplingConfig, generator: torch.Generator) -> None:
         self._targets, self._generator = samples.targets, generator
-        self._cap = None
-        if balance is not None and (samples.targets != IGNORED).all():
-            counts = torch.bincount(samples.targets)
-            self._cap = max(1, round(balance * float(counts[counts > 0].float().median())))
+        counts = torch.bincount(samples.targets[samples.targets != IGNORED])
+        # How many samples of each class an epoch has; None: as many as there are.
+        self._wanted: Tensor | None = None
+        if sampling.balance is not None:
+            median = float(counts[counts > 0].float().median())
+            self._wanted = counts.clamp(max=max(1, round(sampling.balance * median)))
+        elif sampling.oversample:
+            self._wanted = torch.where(counts > 0, counts.max(), 0)
 
     def __len__(self) -> int:
-        if self._cap is None:
-            return len(self._targets)
-        return int(torch.bincount(self._targets).clamp(max=self._cap).sum())
+        return len(self._targets) if self._wanted is None else int(self._wanted.sum())
 
     def __iter__(self) -> Iterator[int]:
         order = torch.randperm(len(self._targets), generator=self._generator)
-        if self._cap is not None:
+        if self._wanted is not None:
             targets = self._targets[order]
-            # How many of its class stand before each.
-            before = torch.empty_like(order)
-            for target in targets.unique():
-                of_class = targets == target
-                before[of_class] = torch.arange(int(of_class.sum()))
-            order = order[before < self._cap]
+            of_class = [order[targets == target] for target in range(len(self._wanted))]
+            parts = [
+                own.repeat(-(-int(wanted) // max(1, len(own))))[: int(wanted)]
+                for own, wanted in zip(of_class, self._wanted, strict=True)
+            ]
+            order = torch.cat(parts)
+            order = order[torch.randperm(len(order), generator=self._generator)]
         yield from order.tolist()
 
 
@@ -42,11 +47,11 @@ class _ShuffledBatches(BatchSampler):
     """Shuffles by (seed, epoch), so that a resumed run sees what an uninterrupted one would have seen."""
 
     def __init__(
-        self, samples: Samples, batch_size: int, balance: float | None, seed: int, epoch: Callable[[], int]
+        self, samples: Samples, batch_size: int, sampling: SamplingConfig, seed: int, epoch: Callable[[], int]
     ) -> None:
         self._generator = torch.Generator()
         self._samples, self._seed, self._epoch = samples, seed, epoch
-        sampler = _Shuffled(samples, balance, self._generator)
+        sampler = _Shuffled(samples, sampling, self._generator)
         # Batch normalisation cannot train on one sample.
         super().__init__(sampler, batch_size, drop_last=len(sampler) % batch_size == 1)
 
@@ -64,11 +69,11 @@ def ordered_batches(samples: Samples, batch_size: int) -> DataLoader[Batch]:
 
 
 def shuffled_batches(
-    samples: Samples, batch_size: int, seed: int, epoch: Callable[[], int], balance: float | None = None
+    samples: Samples, batch_size: int, seed: int, epoch: Callable[[], int], sampling: SamplingConfig
 ) -> DataLoader[Batch]:
     """Batches in an order, and with random choices, that only ``seed`` and ``epoch()``, asked at the start of each epoch, decide.
 
-    ``balance``: as :attr:`pyemo.config.SamplingConfig.balance`.
+    ``sampling`` says how its classes are balanced.
     """
-    sampler = _ShuffledBatches(samples, batch_size, balance, seed, epoch)
+    sampler = _ShuffledBatches(samples, batch_size, sampling, seed, epoch)
     return DataLoader(samples, sampler=sampler, batch_size=None)  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ COLUMNS = (
     "train_accuracy",
     "validation_loss",
     "validation_accuracy",
+    "validation_macro_f1",
     "seconds",
 )
 
@@ -40,10 +41,11 @@ class EpochLog(Callback):
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = time.monotonic() - self._began
         self._began += seconds
+        measured = [name for name in COLUMNS[2:-1] if name in metrics]
         values = {
             "epoch": trainer.current_epoch + 1,
             "learning_rate": f"{trainer.optimizers[0].param_groups[0]['lr']:.6g}",
-            **{name: f"{metrics[name]:.6g}" for name in COLUMNS[2:6] if name in metrics},
+            **{name: f"{metrics[name]:.6g}" for name in measured},
             "seconds": f"{seconds:.2f}",
         }
         self.rows.append({name: str(values.get(name, "")) for name in COLUMNS})
@@ -53,7 +55,7 @@ class EpochLog(Callback):
             writer.writerows(self.rows)
         epochs = int(trainer.max_epochs or 0)
         left = (epochs - trainer.current_epoch - 1) * seconds
-        shown = "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in COLUMNS[2:6] if name in metrics)
+        shown = "  ".join(f"{name.replace('_', ' ')} {metrics[name]:.4f}" for name in measured)
         print(
             f"epoch {trainer.current_epoch + 1}/{epochs}  {shown}  {seconds:.0f} s, at most {left / 60:.0f} min left",
             flush=True,

@@ -7,7 +7,7 @@ import logging
 from pydantic import BaseModel
 from torch import Tensor, nn
 
-from pyemo.config import ClassifierRecipe
+from pyemo.config import ClassifierRecipe, ModalityConfig
 from pyemo.errors import ModelError
 from pyemo.model import EmotionModel
 from pyemo.weights import load_model
@@ -17,6 +17,8 @@ _log = logging.getLogger(__name__)
 
 def start(recipe: ClassifierRecipe, network: EmotionModel) -> None:
     """Give a fresh network the weights of the models that the recipe names in ``start_from``: of its modalities, and of its training.
+
+    A modality takes the backbone of one with the same input, and its aggregator where that is the same too; a frozen one must get both.
 
     Raises:
         ModelError: a model does not fit.
@@ -38,12 +40,22 @@ def _start_modality(name: str, recipe: ClassifierRecipe, network: EmotionModel, 
         raise ModelError(
             f"{where}: {name} has the modalities {', '.join(trained.recipe.model.modalities)}, none to take"
         )
-    own = wanted.model_copy(update={"start_from": None, "frozen": False})
-    given = there[source].model_copy(update={"start_from": None, "frozen": False})
-    if own != given:
+    own, given = _without_start(wanted), _without_start(there[source])
+    same_aggregator = own.aggregator == given.aggregator
+    if own.model_copy(update={"aggregator": given.aggregator}) != given or (wanted.frozen and not same_aggregator):
         raise ModelError(f"{where}: '{source}' of {name} differs from the recipe ({difference(given, own)})")
     network.backbones[modality].load_state_dict(trained.model.backbones[source].state_dict())
-    network.aggregators[modality].load_state_dict(trained.model.aggregators[source].state_dict())
+    if same_aggregator:
+        network.aggregators[modality].load_state_dict(trained.model.aggregators[source].state_dict())
+    else:
+        _log.warning("%s: %s has another aggregator; that of %s starts at random", where, name, modality)
+
+
+def _without_start(part: ModalityConfig) -> ModalityConfig:
+    """Without what only says which weights it begins with."""
+    options = {key: value for key, value in part.backbone.options.items() if key not in ("pretrained", "weights")}
+    backbone = part.backbone.model_copy(update={"options": options})
+    return part.model_copy(update={"start_from": None, "frozen": False, "backbone": backbone})
 
 
 def _start_whole(name: str, recipe: ClassifierRecipe, network: EmotionModel) -> None:
