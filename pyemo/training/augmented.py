@@ -63,7 +63,9 @@ def augmented(
     faces = None if batch.faces is None else face_augmentation(batch.faces, generator)
     if batch.voices is not None and batch.voice_lengths is not None:
         changed, lengths = voice_augmentation.sounds(batch.voices, batch.voice_lengths, generator)
-        batch = replace(batch, voices=changed, voice_lengths=lengths)
+        # Slowed down, a slice is longer than it was meant to be.
+        longest = batch.voices.shape[1]
+        batch = replace(batch, voices=changed[:, :longest], voice_lengths=lengths.clamp(max=longest))
     sounds = waveforms(batch)
     voices = []
     for voice_input in recipe.model.voice_inputs.values():
