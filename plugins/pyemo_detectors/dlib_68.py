@@ -52,6 +52,8 @@ class Dlib68Detector:
     ) -> None:
         if not min_marked >= 0:
             raise ValueError(f"min_marked must be 0 or more pixels, got {min_marked}")
+        if detector.rpartition(":")[2] == "dlib-68":
+            raise ValueError("detector must be another one, which finds the faces")
         self.min_marked = min_marked
         self._predictor = _load(_packaged() if weights is None else Path(weights))
         self._detector: Detector = plugins.create("detectors", detector, **(detector_options or {}))
