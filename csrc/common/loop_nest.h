@@ -23,6 +23,7 @@ class LoopNest {
     explicit LoopNest(std::vector<Dim> dims);
 
     std::int64_t count() const { return count_; }
+    const std::vector<Dim>& dims() const { return dims_; }  // never empty; innermost last
 
     // Calls row(offsets of the first element, strides between elements, length) for the elements [begin, end) in loop
     // order.
@@ -46,7 +47,7 @@ class LoopNest {
     }
 
   private:
-    std::vector<Dim> dims_;  // never empty; innermost last
+    std::vector<Dim> dims_;
     std::int64_t count_ = 1;
 };
 

@@ -1,9 +1,8 @@
 #include <pybind11/pybind11.h>
 
-#include "common/dtype.h"
-#include "common/error.h"
 #include "common/isa.h"
 #include "common/parallel.h"
+#include "python/module.h"
 
 namespace py = pybind11;
 
@@ -19,13 +18,7 @@ PYBIND11_MODULE(_native, module) {
     using namespace pyemo;
 
     module.doc() = "CPU kernels of pyemo.ops. Tensors are passed as (address, dtype code, sizes, strides in elements).";
-    py::register_local_exception_translator([](std::exception_ptr pointer) {
-        try {
-            if (pointer) std::rethrow_exception(pointer);
-        } catch (const DTypeError& error) {
-            PyErr_SetString(PyExc_TypeError, error.what());
-        }
-    });
+    set_up_module(module);
 
     active_isa();  // an impossible PYEMO_ISA is an error of the import
     module.def("isa", [] { return name(active_isa()); }, "The instruction set in use.");
@@ -39,10 +32,6 @@ PYBIND11_MODULE(_native, module) {
         },
         "The instruction sets that this build and this machine have, poorest first.");
     module.def("has_parallel_runtime", &has_parallel_runtime, "Whether torch's OpenMP runtime was found.");
-
-    py::dict dtypes;
-    for (int code = 0; code < kDTypeCount; ++code) dtypes[name(static_cast<DType>(code))] = code;
-    module.attr("dtypes") = dtypes;
 
     bind_color_deconvolution(module);
     bind_window_attention(module);

@@ -20,23 +20,7 @@ struct Source {
     Padding mode;
 
     // The sample that stands at `index`, which may be outside [0, samples); -1 for zero.
-    std::int64_t origin(std::int64_t index) const {
-        if (index >= 0 && index < samples) return index;
-        switch (mode) {
-            case Padding::none:
-            case Padding::constant:
-                return -1;
-            case Padding::replicate:
-                return index < 0 ? 0 : samples - 1;
-            case Padding::circular:
-                return modulo(index, samples);
-            case Padding::reflect:  // any number of times, as NumPy does
-                if (samples == 1) return 0;
-                const std::int64_t period = 2 * (samples - 1), phase = modulo(index, period);
-                return phase < samples ? phase : period - phase;
-        }
-        return -1;
-    }
+    std::int64_t origin(std::int64_t index) const { return origin_of(index, samples, mode); }
 
     // [begin, begin + count) where it lies, if it can be used as it is; else null.
     const T* directly(std::int64_t begin, std::int64_t count) const {
@@ -61,8 +45,6 @@ struct Source {
     }
 
   private:
-    static std::int64_t modulo(std::int64_t a, std::int64_t b) { return (a % b + b) % b; }
-
     T edge(std::int64_t index) const {
         T value = 0;
         if (const std::int64_t i = origin(index); i >= 0) copy(i, i + 1, &value);

@@ -8,11 +8,9 @@
 #include "common/tensor_view.h"
 #include "spectrogram/fft_plan.h"
 #include "spectrogram/kernels.h"
+#include "spectrogram/origin.h"
 
 namespace pyemo::spectrogram {
-
-// What the waveform is continued with beyond its ends, by half a frame each.
-enum class Padding : int { none, reflect, constant, replicate, circular };
 
 // "none" or a name that torch.nn.functional.pad has.
 Padding padding_of(const std::string& name);

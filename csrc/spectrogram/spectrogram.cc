@@ -3,13 +3,12 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <string>
 #include <vector>
 
-#include "common/error.h"
 #include "common/huge_pages.h"
 #include "common/isa.h"
 #include "common/parallel.h"
+#include "spectrogram/geometry.h"
 #include "spectrogram/padding.h"
 
 PYEMO_DISPATCH(spectrogram::KernelTable, spectrogram_kernels)
@@ -27,27 +26,6 @@ constexpr std::size_t kStreamedBytes = 1 << 24;
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 std::int64_t round_up(std::int64_t a, std::int64_t b) { return divide_up(a, b) * b; }
 
-void require(bool condition, const std::string& message) {
-    if (!condition) throw std::invalid_argument("spectrogram_slices: " + message);
-}
-
-void require_dtype(const TensorView& view, DType dtype, const char* what) {
-    if (view.dtype != dtype) {
-        throw DTypeError(std::string("spectrogram_slices: ") + what + " must be " + name(dtype) + ", got " +
-                         view.describe());
-    }
-}
-
-bool is_contiguous(const TensorView& view) {
-    std::int64_t stride = 1;
-    for (int d = view.ndim - 1; d >= 0; --d) {
-        if (view.sizes[d] == 0) return true;
-        if (view.sizes[d] != 1 && view.strides[d] != stride) return false;
-        stride *= view.sizes[d];
-    }
-    return true;
-}
-
 // The arguments that both passes have, checked, and how the work is cut.
 template <class T>
 struct Problem {
@@ -58,7 +36,7 @@ struct Problem {
     std::vector<T> window;
     Tables<T> tables;
 
-    std::int64_t waveforms = 1, samples, frames, slices, slice_size;
+    std::int64_t waveforms, samples, frames, slices, slice_size;
     std::int64_t wanted;   // frames from the first to the last that a slice holds
     std::int64_t overlap;  // hops that a frame is long
     int samples_per_hop;   // that a frame needs
@@ -77,27 +55,10 @@ struct Problem {
           tables(plan.tables<T>()) {
         const int n_fft = plan.settings.n_fft;
         const std::int64_t hop = plan.settings.hop_length;
-        require(waveform.ndim >= 1, "the waveform must have at least one dimension");
-        require(slicing.frames >= 1 && slicing.hop >= 1, "slice_frames and slice_hop must be positive");
-        require_dtype(window_view, DType::float64, "the window");
-        require(window_view.ndim == 1 && window_view.sizes[0] == n_fft,
-                "the window must be (" + std::to_string(n_fft) + ",), got " + window_view.describe());
-        require_dtype(output, waveform.dtype == DType::float64 ? DType::float64 : DType::float32,
-                      "the output and its gradient");
-        bool fits = output.ndim == waveform.ndim + 2 && output.sizes[waveform.ndim] == tables.rows() &&
-                    output.sizes[waveform.ndim + 1] == slicing.frames;
-        for (int d = 0; fits && d + 1 < waveform.ndim; ++d) fits = output.sizes[d] == waveform.sizes[d];
-        require(fits, "output " + output.describe() + " does not fit waveform " + waveform.describe());
-        require(is_contiguous(output), "the output and its gradient must be contiguous");
-
-        for (int d = 0; d + 1 < waveform.ndim; ++d) waveforms *= waveform.sizes[d];
-        samples = waveform.sizes[waveform.ndim - 1];
-        frames = plan.frames(samples);
-        slices = output.sizes[waveform.ndim - 1];
+        const Geometry geometry(plan, waveform, window_view, DType::float64, slicing, output);
+        waveforms = geometry.waveforms, samples = geometry.samples, frames = geometry.frames;
+        slices = geometry.slices, wanted = geometry.wanted;
         slice_size = tables.rows() * slicing.frames;
-        require(slices == 0 || (slices - 1) * slicing.hop < frames,
-                "output " + output.describe() + " has more slices than " + waveform.describe() + " has frames for");
-        wanted = slices ? std::min(frames, (slices - 1) * slicing.hop + slicing.frames) : 0;
 
         // The spectrum of packed numbers comes out doubled.
         for (int n = 0; n < n_fft; ++n) {
@@ -315,15 +276,11 @@ void run_backward(const Problem<T>& problem, const T* grad_output, T* grad_wavef
     });
 }
 
-bool supported(DType dtype) { return dtype == DType::int16 || dtype == DType::float32 || dtype == DType::float64; }
-
 }  // namespace
 
 void forward(const Plan& plan, const TensorView& waveform, const TensorView& window, const Slicing& slicing,
              const TensorView& output, int threads) {
-    if (!supported(waveform.dtype)) {
-        throw DTypeError("spectrogram_slices: dtype not supported, got " + waveform.describe());
-    }
+    check_waveform(waveform);
     if (waveform.dtype == DType::float64) {
         const Problem<double> problem(plan, waveform, window, slicing, output);
         run_forward(problem, reinterpret_cast<double*>(output.data), threads);
@@ -335,14 +292,7 @@ void forward(const Plan& plan, const TensorView& waveform, const TensorView& win
 
 void backward(const Plan& plan, const TensorView& grad_output, const TensorView& waveform, const TensorView& window,
               const Slicing& slicing, const TensorView& grad_waveform, int threads) {
-    if (waveform.dtype != DType::float32 && waveform.dtype != DType::float64) {
-        throw DTypeError("spectrogram_slices: no gradient for waveform " + waveform.describe());
-    }
-    require_dtype(grad_waveform, waveform.dtype, "the gradient of the waveform");
-    bool fits = grad_waveform.ndim == waveform.ndim && is_contiguous(grad_waveform);
-    for (int d = 0; fits && d < waveform.ndim; ++d) fits = grad_waveform.sizes[d] == waveform.sizes[d];
-    require(fits, "gradient " + grad_waveform.describe() + " does not fit waveform " + waveform.describe() +
-                      " or is not contiguous");
+    check_gradient(waveform, grad_waveform);
     if (waveform.dtype == DType::float64) {
         const Problem<double> problem(plan, waveform, window, slicing, grad_output);
         run_backward(problem, reinterpret_cast<const double*>(grad_output.data),

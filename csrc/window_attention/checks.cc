@@ -1,0 +1,123 @@
+#include "window_attention/checks.h"
+
+#include <string>
+#include <vector>
+
+#include "common/error.h"
+
+namespace pyemo::window {
+
+namespace {
+
+void require(bool condition, const std::string& message) {
+    if (!condition) throw std::invalid_argument("window_attention: " + message);
+}
+
+void require_shape(const TensorView& view, const char* what, const std::vector<std::int64_t>& sizes) {
+    bool fits = view.ndim == static_cast<int>(sizes.size());
+    for (int d = 0; fits && d < view.ndim; ++d) fits = view.sizes[d] == sizes[d];
+    if (fits) return;
+    std::string expected;
+    for (const std::int64_t size : sizes) expected += (expected.empty() ? "" : ", ") + std::to_string(size);
+    require(false, std::string(what) + " must be of shape (" + expected + "), got " + view.describe());
+}
+
+void require_dtype(const TensorView& view, const char* what, DType dtype) {
+    if (view.dtype == dtype) return;
+    throw DTypeError("window_attention: " + std::string(what) + " must be " + name(dtype) + ", got " + view.describe());
+}
+
+void require_contiguous(const TensorView& view, const char* what) {
+    std::int64_t stride = 1;
+    for (int d = view.ndim - 1; d >= 0; --d) {
+        require(view.sizes[d] <= 1 || view.strides[d] == stride, std::string(what) + " must be contiguous");
+        stride *= view.sizes[d];
+    }
+}
+
+Map map_of(const TensorView& view, const char* what) {
+    require(view.sizes[3] <= 1 || view.strides[3] == 1, std::string(what) + " must have its channels side by side");
+    return {view.data, view.byte_stride(0), view.byte_stride(1), view.byte_stride(2)};
+}
+
+}  // namespace
+
+DType compute_dtype(DType dtype) { return dtype == DType::float64 ? DType::float64 : DType::float32; }
+
+// What to work on; everything checked.
+Problem make_problem(const Arguments& arguments, const TensorView& output, const char* output_name) {
+    const TensorView& qkv = *arguments.qkv;
+    if (qkv.dtype == DType::uint8 || qkv.dtype == DType::int16) {
+        throw DTypeError("window_attention: qkv must be float32, bfloat16, float16 or float64, got " + qkv.describe());
+    }
+    const auto [window_height, window_width] = arguments.window;
+    const auto [shift_height, shift_width] = arguments.shift;
+    require(qkv.ndim == 4, "qkv must be (B, H, W, 3 * C), got " + qkv.describe());
+    require(arguments.heads > 0 && qkv.sizes[3] % (3 * static_cast<std::int64_t>(arguments.heads)) == 0,
+            "the channels must be 3 * heads * head_dim with " + std::to_string(arguments.heads) + " heads, got " +
+                qkv.describe());
+    require(
+        window_height > 0 && window_width > 0 && qkv.sizes[1] % window_height == 0 && qkv.sizes[2] % window_width == 0,
+        "height and width must be divisible by the window " + std::to_string(window_height) + "x" +
+            std::to_string(window_width) + ", got " + qkv.describe());
+    require(shift_height >= 0 && shift_height < window_height && shift_width >= 0 && shift_width < window_width,
+            "the shift " + std::to_string(shift_height) + "x" + std::to_string(shift_width) +
+                " must be at least 0 and less than the window");
+
+    Problem problem{};
+    problem.batch = qkv.sizes[0], problem.height = qkv.sizes[1], problem.width = qkv.sizes[2];
+    problem.heads = arguments.heads;
+    problem.head_dim = static_cast<int>(qkv.sizes[3] / 3 / arguments.heads);
+    problem.window_height = window_height, problem.window_width = window_width;
+    problem.shift_height = shift_height, problem.shift_width = shift_width;
+    problem.tokens = window_height * window_width;
+    problem.rows_of_windows = problem.height / window_height;
+    problem.columns_of_windows = problem.width / window_width;
+    problem.scale = arguments.scale;
+
+    require_shape(output, output_name, {problem.batch, problem.height, problem.width, qkv.sizes[3] / 3});
+    require_dtype(output, output_name, qkv.dtype);
+    problem.qkv = map_of(qkv, "qkv");
+    problem.output = map_of(output, output_name);
+
+    const std::int64_t tokens = problem.tokens;
+    const auto parameter = [&](const TensorView* view, const char* what, const std::vector<std::int64_t>& sizes) {
+        if (!view) return static_cast<const void*>(nullptr);
+        require_shape(*view, what, sizes);
+        require_dtype(*view, what, compute_dtype(qkv.dtype));
+        require_contiguous(*view, what);
+        return static_cast<const void*>(view->data);
+    };
+    problem.bias = parameter(arguments.bias, "bias", {problem.heads, tokens, tokens});
+    problem.mask =
+        parameter(arguments.mask, "mask", {problem.rows_of_windows * problem.columns_of_windows, tokens, tokens});
+    problem.logit_scale = parameter(arguments.logit_scale, "logit_scale", {problem.heads});
+    return problem;
+}
+
+bool is_empty(const Problem& problem) { return problem.batch * problem.height * problem.width * problem.head_dim == 0; }
+
+Problem make_backward_problem(const Arguments& arguments, const TensorView& grad_output, const TensorView& grad_qkv,
+                              const TensorView* grad_bias, const TensorView* grad_logit_scale) {
+    Problem problem = make_problem(arguments, grad_output, "the output's gradient");
+    const TensorView& qkv = *arguments.qkv;
+    const DType dtype = compute_dtype(qkv.dtype);
+    require_shape(grad_qkv, "qkv's gradient", {qkv.sizes, qkv.sizes + qkv.ndim});
+    require_dtype(grad_qkv, "qkv's gradient", qkv.dtype);
+    problem.grad_qkv = map_of(grad_qkv, "qkv's gradient");
+    const std::int64_t tokens = problem.tokens;
+    if (grad_bias) {
+        require_shape(*grad_bias, "bias's gradient", {problem.heads, tokens, tokens});
+        require_dtype(*grad_bias, "bias's gradient", dtype);
+        require_contiguous(*grad_bias, "bias's gradient");
+    }
+    if (grad_logit_scale) {
+        require_shape(*grad_logit_scale, "logit_scale's gradient", {problem.heads});
+        require_dtype(*grad_logit_scale, "logit_scale's gradient", dtype);
+        require_contiguous(*grad_logit_scale, "logit_scale's gradient");
+        require(problem.logit_scale, "there is no logit_scale to have a gradient");
+    }
+    return problem;
+}
+
+}  // namespace pyemo::window

@@ -1,0 +1,19 @@
+#pragma once
+
+#include "window_attention/problem.h"
+#include "window_attention/window_attention.h"
+
+namespace pyemo::window {
+
+// What the logits are computed in, and what everything beside the maps is given in.
+DType compute_dtype(DType dtype);
+
+// What to work on. Throw std::invalid_argument or DTypeError if the arguments do not fit together.
+Problem make_problem(const Arguments& arguments, const TensorView& output, const char* output_name);
+Problem make_backward_problem(const Arguments& arguments, const TensorView& grad_output, const TensorView& grad_qkv,
+                              const TensorView* grad_bias, const TensorView* grad_logit_scale);
+
+// Whether there is nothing to compute: the gradients of bias and logit_scale are zero then.
+bool is_empty(const Problem& problem);
+
+}  // namespace pyemo::window
