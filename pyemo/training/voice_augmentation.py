@@ -6,6 +6,7 @@ Letters in shapes: N clips, S samples, T slices of a clip.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -36,13 +37,13 @@ class VoiceAugmentation:
         config = self.config
         sounds = sounds.float() / 32768 if sounds.dtype == torch.int16 else sounds.float()
         if config.speed != [1.0, 1.0]:
-            sounds, lengths = change_speed(sounds, lengths, _uniform(sounds, *config.speed, generator))
+            sounds, lengths = change_speed(sounds, lengths, _uniform(sounds, config.speed, generator))
         if config.noise_probability > 0:
-            chosen = _uniform(sounds, 0, 1, generator) < config.noise_probability
-            ratio = _uniform(sounds, *config.noise_snr, generator).masked_fill(~chosen, math.inf)
+            chosen = _uniform(sounds, (0, 1), generator) < config.noise_probability
+            ratio = _uniform(sounds, config.noise_snr, generator).masked_fill(~chosen, math.inf)
             sounds = add_noise(sounds, lengths, ratio, generator)
         if config.gain > 0:
-            sounds = sounds * 10 ** (_uniform(sounds, -config.gain, config.gain, generator) / 20)[:, None]
+            sounds = sounds * 10 ** (_uniform(sounds, (-config.gain, config.gain), generator) / 20)[:, None]
         return _end_with_zeros(sounds, lengths), lengths
 
     def slices(self, slices: Slices, voice_input: VoiceInput, generator: Generator | None = None) -> Slices:
@@ -55,7 +56,7 @@ class VoiceAugmentation:
         """
         config, values = self.config, slices.values
         if config.frequency_warp != [1.0, 1.0]:
-            factors = _uniform(values, *config.frequency_warp, generator)
+            factors = _uniform(values, config.frequency_warp, generator)
             values = warp_frequencies(values, factors, bin_frequencies(voice_input).to(values))
         if config.frequency_masks > 0 or config.time_masks > 0:
             hidden = random_bands(values, config.frequency_masks, config.frequency_mask_share, generator)
@@ -183,14 +184,15 @@ def _spans(position: Tensor, total: Tensor, count: int, share: float, generator:
     inside = torch.zeros(position.shape, dtype=torch.bool, device=position.device)
     for _ in range(count):
         # Whole numbers from 0 to the largest width, that included.
-        width = (_uniform(position, 0, 1, generator) * ((total * share).floor() + 1)).floor()
-        start = (_uniform(position, 0, 1, generator) * (total - width + 1)).floor()
+        width = (_uniform(position, (0, 1), generator) * ((total * share).floor() + 1)).floor()
+        start = (_uniform(position, (0, 1), generator) * (total - width + 1)).floor()
         inside |= (position >= start[:, None]) & (position < (start + width)[:, None])
     return inside
 
 
-def _uniform(like: Tensor, low: float, high: float, generator: Generator | None) -> Tensor:
+def _uniform(like: Tensor, bounds: Sequence[float], generator: Generator | None) -> Tensor:
     """(N,) numbers, one a clip of ``like``."""
+    low, high = bounds
     return low + (high - low) * torch.rand(len(like), device=like.device, generator=generator)
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from pyemo import plugins
 from pyemo.contracts import Backbone
+from pyemo.errors import PluginError
 
 
 def backbone(**options: Any) -> Any:
@@ -81,7 +82,7 @@ def test_wrong_shapes(shape: tuple[int, ...]) -> None:
 
 
 def test_wrong_options() -> None:
-    with pytest.raises(ValueError, match=r"one entry a stage, got \[16\]"):
+    with pytest.raises(PluginError, match=r"one entry a stage, got \[16\]"):
         backbone(widths=[16])
-    with pytest.raises(ValueError, match="bins must be positive, got 0"):
+    with pytest.raises(PluginError, match="bins must be positive, got 0"):
         backbone(bins=0)
