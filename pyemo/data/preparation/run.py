@@ -111,7 +111,7 @@ def prepare(
         reused = len(keys & journal.outcomes.keys())
         jobs = plan.jobs(journal.outcomes.keys())
         if any(_detects(job) for job in jobs):
-            make_detector()  # better to learn now what is wrong with it
+            make_detector = _made_now(make_detector)  # better to learn now what is wrong with it
         troubles: dict[str, Trouble] = {}
         try:
             crew = Crew(folder, settings, make_detector, workers or len(os.sched_getaffinity(0)))
@@ -170,6 +170,19 @@ def _refuse_foreign(folder: Path, data: str) -> None:
         return
     if there != data:
         raise DataError(f"{folder} holds the data set {there}, prepared before; choose another folder for {data}")
+
+
+def _made_now(make_detector: Callable[[], Detector]) -> Callable[[], Detector]:
+    """Makes the first detector at once; making one may take a second."""
+    ready = [make_detector()]
+
+    def make() -> Detector:
+        try:
+            return ready.pop()
+        except IndexError:
+            return make_detector()
+
+    return make
 
 
 def _detects(job: Job) -> bool:
