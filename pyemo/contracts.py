@@ -158,6 +158,8 @@ class Manifest:
     - ``start`` and ``end`` in seconds for parts of longer files (else NaN);
     - where there are such: ``voice`` (str or None), the file with the sound if that is not in ``path``, and ``frame_labels`` (1-D int16
       arrays), one position in ``labels`` a frame, -1 where a frame has none;
+    - where they matter: ``cropped`` (bool), true where each image is the face already, and ``frame_numbers`` (1-D int32 arrays, from 1),
+      the frame of the clip that each image of a folder is;
     - any others that describe the row.
 
     Data sets whose samples are small images may also hand them over decoded: ``images`` (rows, H, W) or (rows, H, W, 3) uint8.

@@ -58,8 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     written.append(out / f"{clip.name}.png")
     with written_whole(written[-1]) as temporary:
         result_figure(result).savefig(temporary, dpi=120)
-    print(f"{clip}: {result.label or 'no face'}")
-    if not result.no_face:
+    print(f"{clip}: {result.label or 'no face'}" + (f" (from {' and '.join(result.used)})" if result.used else ""))
+    for why in result.missing.values():
+        print(why)
+    if result.used:
         print(_segment_table(result.segments))
     frames = result.frames / (result.timing["total"] + result.timing["write"] + result.timing["report"])
     print(
@@ -73,11 +75,20 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _segment_table(segments: pd.DataFrame) -> str:
     """When, who, what, and how sure; the first lines of it."""
+    from pyemo.recognition.timeline import VOICE
+
     rows = []
     for segment in segments.head(_SHOWN).to_dict("records"):
         timed = segment["start"] == segment["start"]
         when = f"{segment['start']:6.2f} - {segment['end']:.2f} s" if timed else ""
-        rows.append([when, str(segment["face"]), segment["label"], f"{segment[segment['label']]:.2f}"])
+        rows.append(
+            [
+                when,
+                str(segment["face"]) if segment["face"] != VOICE else "voice",
+                segment["label"],
+                f"{segment[segment['label']]:.2f}",
+            ]
+        )
     table = format_table(["when", "face", "emotion", "score"], rows)
     more = len(segments) - _SHOWN
     return f"{table}\n... and {more} more" if more > 0 else table

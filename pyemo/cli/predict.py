@@ -19,13 +19,16 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Recognise emotions in images, videos, folders and globs. For each input DIR gets a report to look at (FILE.html), a timeline "
-        "(FILE.csv: a row for each face in each frame) and a summary (FILE.json); all together a summary.csv and, if inputs fail, an "
+        "Recognise emotions in videos, sounds, images, folders and globs. For each input DIR gets a report to look at (FILE.html), a timeline "
+        "(FILE.csv: a row for each face in each frame, and for each window of the sound with face -1) and a summary (FILE.json); all together a summary.csv and, if inputs fail, an "
         "errors.csv. Run again after an interruption, it goes on with the inputs that are not done."
     )
     parser.epilog = "Exit status: 0 done, 1 nothing could be done, 2 wrong usage, 3 some inputs failed (errors.csv), 130 interrupted."
     parser.add_argument(
-        "inputs", nargs="+", metavar="CLIP|FOLDER|GLOB", help="videos, images, folders (all levels) or quoted patterns"
+        "inputs",
+        nargs="+",
+        metavar="CLIP|FOLDER|GLOB",
+        help="videos, sounds, images, folders (all levels) or quoted patterns",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -46,6 +49,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="the most frequent emotion but neutral is the clip's label if at least this share of the votes is for it, else the most frequent "
         "label is (default: 0.2); none: always the most frequent label",
     )
+    parser.add_argument(
+        "--modalities",
+        metavar="face,voice",
+        help="use only these of a model that joins several: face, voice or both (default: all it has)",
+    )
     parser.add_argument("--force", action="store_true", help="also do again what is done")
     parser.add_argument(
         "--profile", action="store_true", help="print how long each stage took (also in the JSON summaries)"
@@ -63,24 +71,28 @@ def run(arguments: argparse.Namespace) -> int:
 
     formats = [name.strip() for name in arguments.format.split(",")]
     check_formats(formats)
-    named = {Path(given) for given in arguments.inputs}
-    inputs, sounds = [], 0
-    for path in find_media(arguments.inputs):
-        if path not in named and kind(path) == "audio":
-            sounds += 1
-        else:
-            inputs.append(path)
-    if sounds:
-        print(f"pyemo: {sounds} sound file{'s' * (sounds > 1)} left out: the model sees faces only", file=sys.stderr)
-    if not inputs:
-        raise MediaError("no image or video among the inputs")
     recogniser = load(
         arguments.model,
         detector=arguments.detector,
         detector_options=keyed(arguments.detector_option, "--detector-option"),
         device=arguments.device,
         every=arguments.every,
+        modalities=arguments.modalities.split(",") if arguments.modalities else None,
     )
+    named = {Path(given) for given in arguments.inputs}
+    inputs, left_out = [], {"audio": 0, "image": 0}
+    for path in find_media(arguments.inputs):
+        # What was named is tried, and its error told.
+        if path not in named and not recogniser.takes(kind(path)):
+            left_out[kind(path)] += 1
+        else:
+            inputs.append(path)
+    for medium, why in (("audio", "the model sees faces only"), ("image", "the model needs sound")):
+        if count := left_out[medium]:
+            noun = "sound file" if medium == "audio" else "image"
+            print(f"pyemo: {count} {noun}{'s' * (count > 1)} left out: {why}", file=sys.stderr)
+    if not inputs:
+        raise MediaError("none of the inputs is of a kind that the model takes")
     try:
         with batch_progress(len(inputs)) as listener:
             report = recognise_all(
@@ -128,12 +140,21 @@ def record_lines(records: Mapping[Path, Record], out: Path) -> list[str]:
         label = record["label"]
         certainty = f"{record['scores'][label]:.2f}" if label else ""
         duration = "" if record["duration"] is None else f"{record['duration']:.1f}"
-        rows.append([str(path), label or "no face", certainty, str(len(record["faces"])), duration])
-    lines = format_table(["input", "emotion", "mean score", "faces", "seconds"], rows).splitlines() if rows else []
+        used = " + ".join(record["used"])
+        rows.append([str(path), label or "no face", certainty, used, str(len(record["faces"])), duration])
+    head = ["input", "emotion", "mean score", "from", "faces", "seconds"]
+    lines = format_table(head, rows).splitlines() if rows else []
     if len(records) > _SHOWN:
         lines.append(f"... and {len(records) - _SHOWN} more")
     return [
         *lines,
+        *(
+            f"{path.name}: {why}"
+            for path, record in list(records.items())[:_SHOWN]
+            for why in record["missing"].values()
+            # That a picture has no sound is no news.
+            if record["kind"] == "video"
+        ),
         *(f"warning: {text}" for record in records.values() for text in record["warnings"]),
         f"written: {out}",
     ]
@@ -142,7 +163,7 @@ def record_lines(records: Mapping[Path, Record], out: Path) -> list[str]:
 def profile_lines(records: Mapping[Path, Record]) -> list[str]:
     """Seconds and milliseconds a frame of each stage, over all inputs."""
     frames = sum(record["frames"] for record in records.values())
-    stages = ("decode", "detect", "crop", "model", "write", "report", "total")
+    stages = ("decode", "detect", "crop", "model", "voice", "write", "report", "total")
     seconds = {stage: sum(record["timing"].get(stage, 0.0) for record in records.values()) for stage in stages}
     rows = [[stage, f"{spent:.2f}", f"{1000 * spent / max(frames, 1):.2f}"] for stage, spent in seconds.items()]
     rate = frames / max(seconds["total"] + seconds["write"] + seconds["report"], 1e-9)

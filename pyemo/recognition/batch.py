@@ -146,10 +146,17 @@ def _is_done(record: Record, expected: dict[str, Any], out: Path) -> bool:
 def _write_tables(report: BatchReport, labels: Sequence[str], out: Path) -> None:
     with written_whole(out / SUMMARY) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["input", "kind", "label", "faces", "frames", "duration", *labels, "json"])
+        writer.writerow(["input", "kind", "label", "from", "faces", "frames", "duration", *labels, "json"])
         for path, record in report.records.items():
             scores = [record["scores"].get(label, "") for label in labels]
-            own = [record["kind"], record["label"], len(record["faces"]), record["frames"], record["duration"]]
+            own = [
+                record["kind"],
+                record["label"],
+                "+".join(record["used"]),
+                len(record["faces"]),
+                record["frames"],
+                record["duration"],
+            ]
             writer.writerow([path, *own, *scores, record["files"][-1]])
     write_errors(report.failures, out)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from pyemo.recognition.result import FaceSummary, Result
+from pyemo.recognition.result import Result
+from pyemo.recognition.timeline import VOICE
 
 _MOST_FACES = 8
 _COLOURS = {  # after the customary colours of Plutchik's wheel; others take matplotlib's cycle
@@ -22,22 +23,27 @@ _COLOURS = {  # after the customary colours of Plutchik's wheel; others take mat
 
 
 def result_figure(result: Result) -> Figure:
-    """Probability of each emotion over time, or without times in bars; one panel for each face, those seen longest if there are many."""
+    """Probability of each emotion over time, or without times in bars; a panel for each face, those seen longest if there are many, and one
+    for the voice."""
     faces = sorted(sorted(result.faces, key=lambda face: -face.frames)[:_MOST_FACES], key=lambda face: face.number)
-    figure = Figure(figsize=(9, 1.2 + 1.8 * max(len(faces), 1)), layout="constrained")
-    panels = figure.subplots(max(len(faces), 1), 1, sharex=True, squeeze=False)[:, 0]
-    if not faces:
+    people = [(face.number, f"face {face.number}: {face.label}", face.scores) for face in faces]
+    if result.voice_label is not None:
+        people.append((VOICE, f"voice: {result.voice_label}", result.voice_scores))
+    figure = Figure(figsize=(9, 1.2 + 1.8 * max(len(people), 1)), layout="constrained")
+    panels = figure.subplots(max(len(people), 1), 1, sharex=True, squeeze=False)[:, 0]
+    timed = result.duration is not None
+    if not people:
         panels[0].set_axis_off()
         panels[0].text(0.5, 0.5, "no face", ha="center", va="center")
-    for panel, face in zip(panels, faces, strict=False):
-        if face.start is None:
-            panel.bar(result.labels, list(face.scores.values()), color=[_COLOURS.get(label) for label in result.labels])
+    for panel, (number, title, scores) in zip(panels, people, strict=False):
+        if timed:
+            _draw_timeline(panel, result, number)
         else:
-            _draw_timeline(panel, result, face)
+            panel.bar(result.labels, list(scores.values()), color=[_COLOURS.get(label) for label in result.labels])
         panel.set_ylim(0, 1)
         panel.set_ylabel("probability")
-        panel.set_title(f"face {face.number}: {face.label}", fontsize=10, loc="left")
-    if faces and faces[0].start is not None:
+        panel.set_title(title, fontsize=10, loc="left")
+    if people and timed:
         panels[-1].set_xlabel("seconds")
         panels[-1].set_xlim(0, result.duration)
         handles, labels = panels[0].get_legend_handles_labels()
@@ -48,8 +54,8 @@ def result_figure(result: Result) -> Figure:
     return figure
 
 
-def _draw_timeline(panel: object, result: Result, face: FaceSummary) -> None:
-    rows = result.timeline[result.timeline["face"] == face.number]
+def _draw_timeline(panel: object, result: Result, number: int) -> None:
+    rows = result.timeline[result.timeline["face"] == number]
     start, end = rows["start"].to_numpy(), rows["end"].to_numpy()
     probabilities = rows[list(result.labels)].to_numpy(np.float64)
     # A row of NaN interrupts the lines where the face was away; each frame is drawn at its middle.

@@ -107,6 +107,14 @@ class Recogniser:
             "every": self._every,
         }
 
+    def takes(self, kind: str) -> bool:
+        """Whether inputs of a kind (``image``, ``video`` or ``audio``) can have what the model sees or hears."""
+        if kind == "image":
+            return self._faces is not None
+        if kind == "audio":
+            return self._voice is not None or (self._clips is not None and "face" not in self._clips.kinds)
+        return True
+
     def listen(self) -> VoiceStream:
         """For live sound: push chunks, get windows. The windows are those of :meth:`predict` for the same sound.
 

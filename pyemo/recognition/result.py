@@ -247,7 +247,9 @@ class Result:
                     json.dumps({**self.summary(), **extra}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
                 )
         summary = [written.pop("json")] if "json" in written else []
-        beside = [Path(folder) / f"{stem}.{ending}" for ending in ("faces.jpg", "preview.mp4")] if "html" in written else []
+        beside = (
+            [Path(folder) / f"{stem}.{ending}" for ending in ("faces.jpg", "preview.mp4")] if "html" in written else []
+        )
         return [*written.values(), *(path for path in beside if path.is_file()), *summary]
 
     def _votes(self, rows: pd.DataFrame) -> Votes:

@@ -35,9 +35,9 @@ def test_a_folder(pyemo: Pyemo, loaded: Loaded, media: Path) -> None:
     status, out, err = pyemo("predict", "media", "--out", "out")
     assert (status, err) == (0, "")
     lines = [line.split() for line in out.splitlines()]
-    assert ["media/clip.avi", "happy", "0.20", "1", "1.2"] in lines
+    assert ["media/clip.avi", "happy", "0.20", "face", "1", "1.2"] in lines
     assert ["media/deeper/clip.avi", "no", "face", "0", "0.4"] in lines
-    assert ["media/picture.png", "sad", "1.00", "1"] in lines
+    assert ["media/picture.png", "sad", "1.00", "face", "1"] in lines
     summary = pd.read_csv("out/summary.csv")
     assert summary["label"].fillna("").tolist() == ["happy", "", "sad"]
     for name in summary["json"]:
@@ -65,6 +65,7 @@ def test_options_reach_the_recogniser(pyemo: Pyemo, loaded: Loaded, media: Path)
                 "detector_options": {"max_side": 320, "weights": "a.onnx"},
                 "device": "cpu",
                 "every": 3,
+                "modalities": None,
             },
         )
     ]
@@ -91,6 +92,7 @@ def test_formats_and_profile(pyemo: Pyemo, loaded: Loaded, media: Path) -> None:
         "detect",
         "crop",
         "model",
+        "voice",
         "write",
         "report",
         "total",
