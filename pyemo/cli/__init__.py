@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "make the reports of a finished run again",
     "train": "train a recipe on a data set",
     "evaluate": "score a model on a data set",
+    "compare": "put evaluations of several models beside each other",
     "crossval": "cross-validate a recipe on a data set",
     "bench": "measure speed and accuracy on this machine, against the fastest alternatives",
     "plugins": "list the plug-ins and what is wrong with a broken one",

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pyemo.cli.options import add_data_options, add_prepared_option, keyed
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from pyemo.data.batch import Samples
     from pyemo.data.recipe_data import RecipeData
+    from pyemo.evaluation.classifier import Evaluation
+    from pyemo.evaluation.measures import Measures
+    from pyemo.weights import LoadedModel
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +38,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mirror", action="store_true", help="also score the mean of image and mirrored image (test-time augmentation)"
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write evaluation-SPLIT.json and its confusion matrix")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write evaluation-SPLIT.json, -measures.csv, -predictions.csv and the confusion matrix",
+    )
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="also write, as PNG and SVG: confusion matrices, ROC and precision-recall curves, bars of recall and precision, density of the "
+        "true class's score, t-SNE of the fused features, attention over faces (needs --out)",
+    )
     parser.add_argument("--card", action="store_true", help="add the figures to the model folder's card.md")
 
 
@@ -39,10 +59,18 @@ def run(arguments: argparse.Namespace) -> int:
     from pyemo.cli.progress import preparation_progress
     from pyemo.data.recipe_data import open_recipe_data
     from pyemo.data.samples import rows_of_splits
+    from pyemo.errors import ConfigError
     from pyemo.evaluation.classifier import evaluate
     from pyemo.evaluation.duplicates import unseen
+    from pyemo.evaluation.features import fused_features
+    from pyemo.evaluation.measures import measure
+    from pyemo.files import check_writable
     from pyemo.weights import load_model
 
+    if arguments.figures and not arguments.out:
+        raise ConfigError("--figures needs --out")
+    if arguments.out:
+        check_writable(arguments.out)
     loaded = load_model(arguments.model)
     with preparation_progress() as listener:
         data = open_recipe_data(
@@ -58,7 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     whole = arguments.split == "all"
     rows = np.arange(len(manifest.table)) if whole else rows_of_splits(manifest.table, [arguments.split])
     samples = data.samples(rows, training=False)
-    evaluation = evaluate(loaded.model, loaded.recipe, samples)
+    with fused_features(loaded.model) if arguments.figures else nullcontext() as fused:
+        evaluation = evaluate(loaded.model, loaded.recipe, samples)
+    subjects = manifest.table["subject"].to_numpy()[evaluation.decisions["row"]]
+    measures = measure(evaluation.truth, evaluation.probabilities, evaluation.labels, subjects)
     scores = evaluation.scores
     split = "All rows" if whole else f"{arguments.split.capitalize()} split"
     figures = [
@@ -75,10 +106,14 @@ def run(arguments: argparse.Namespace) -> int:
         mirrored = evaluate(loaded.model, loaded.recipe, samples, mirror=True)
         figures.append(f"{split}, mean of image and mirrored image: accuracy {mirrored.scores.accuracy:.2%}.")
     print("\n".join(figures))
-    for label, one in scores.classes.items():
-        print(f"  F1 {label:10s} {one.f1:.3f}")
+    print("\n".join(_lines(measures)))
     if arguments.out:
-        evaluation.save(arguments.out, f"evaluation-{arguments.split}")
+        stem = f"evaluation-{arguments.split}"
+        evaluation.save(arguments.out, stem)
+        _save(evaluation, measures, manifest.table, arguments.out, stem)
+        if fused is not None:
+            for line in _draw(evaluation, measures, loaded, samples, fused.array(), arguments.out, stem):
+                print(line)
         print(f"written: {arguments.out}")
     if arguments.card:
         options = [
@@ -96,6 +131,79 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         _add_to_card(loaded.folder, figures, shlex.join(command))
     return 0
+
+
+def _lines(measures: Measures) -> list[str]:
+    """The measures as text."""
+    from pyemo.cli.table import format_table
+    from pyemo.evaluation.measures import BY_CLASS
+
+    def cell(row: pd.Series, name: str) -> str:
+        value, low, high = (row[name + suffix] for suffix in ("", "_low", "_high"))
+        return "–" if value != value else f"{value:.3f} ({low:.3f} to {high:.3f})"
+
+    rows = [
+        [str(name), f"{row['support']:.0f}", *(cell(row, column) for column in BY_CLASS)]
+        for name, row in measures.classes.iterrows()
+    ]
+    spans = [
+        f"{str(name).replace('_', ' ')} {row['low']:.2%} to {row['high']:.2%}"
+        for name, row in measures.overall.iterrows()
+    ]
+    table = format_table(["class", "samples", *BY_CLASS], rows).splitlines()
+    return [*table, f"{', '.join(spans)}; {measures.note()}."]
+
+
+def _save(evaluation: Evaluation, measures: Measures, rows: pd.DataFrame, out: Path, stem: str) -> None:
+    from pyemo.evaluation.predictions import predictions_table
+    from pyemo.files import written_whole
+
+    with written_whole(out / f"{stem}-measures.json") as path:
+        path.write_text(json.dumps(measures.as_dict(), indent=2) + "\n", encoding="utf-8")
+    for name, table, index in (
+        ("measures", measures.classes, True),
+        ("predictions", predictions_table(evaluation, rows), False),
+    ):
+        with written_whole(out / f"{stem}-{name}.csv") as path:
+            table.to_csv(path, index=index, index_label="class" if index else None)
+
+
+def _draw(
+    evaluation: Evaluation,
+    measures: Measures,
+    loaded: LoadedModel,
+    samples: Samples,
+    features: np.ndarray,
+    out: Path,
+    stem: str,
+) -> list[str]:
+    """Writes the figures; returns, in words, which ones this evaluation cannot have."""
+    from pyemo.errors import PyemoError
+    from pyemo.evaluation.looking import looking_figure
+    from pyemo.evaluation.papers import write_figures
+    from pyemo.evaluation.style import save_figure
+
+    missing = []
+    fits = len(features) == len(evaluation.truth) >= 5
+    if not fits:
+        missing.append(f"no t-SNE: {len(features)} rows of features for {len(evaluation.truth)} decisions")
+    write_figures(
+        out,
+        stem,
+        evaluation.truth,
+        evaluation.probabilities,
+        evaluation.labels,
+        measures,
+        name=loaded.recipe.name,
+        features=features if fits else None,
+    )
+    try:
+        figure = looking_figure(loaded.model, loaded.recipe, samples, evaluation)
+    except PyemoError as error:
+        missing.append(f"no attention maps: {error}")
+    else:
+        save_figure(figure, out, f"{stem}-attention")
+    return missing
 
 
 def _unit(data: RecipeData) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from pyemo.cli import main
@@ -56,3 +57,41 @@ def test_figures_files_and_card(faces: Path, model: Path, tmp_path: Path, capsys
 def test_a_split_that_is_not_there(faces: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(model), "--data", f"fer2013:{faces}", "--split", "dev"]) == 1
     assert "no rows of split 'dev'" in capsys.readouterr().err
+
+
+def test_measures_predictions_and_figures(
+    faces: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["evaluate", str(model), "--data", f"fer2013:{faces}", "--out", str(out), "--figures"]) == 0
+    printed = capsys.readouterr().out
+    assert "95% intervals: bootstrap over 14 samples, since subjects are not known; they may be too narrow." in printed
+    assert "no t-SNE" not in printed
+    measures = pd.read_csv(out / "evaluation-test-measures.csv", index_col="class")
+    assert list(measures.index) == [*LABELS, "macro", "weighted"]
+    assert (measures["recall_low"] <= measures["recall"]).all()
+    content = json.loads((out / "evaluation-test-measures.json").read_text())
+    assert content["classes"]["macro"]["recall"] == pytest.approx(measures.loc["macro", "recall"], abs=1e-6)
+    assert len(pd.read_csv(out / "evaluation-test-predictions.csv")) == 14
+    for figure in (
+        "confusion-counts",
+        "confusion-shares",
+        "roc",
+        "precision-recall",
+        "density",
+        "recall",
+        "precision",
+        "tsne",
+        "attention",
+    ):
+        for ending in ("png", "svg"):
+            assert (out / f"evaluation-test-{figure}.{ending}").stat().st_size > 5000
+
+
+def test_figures_need_a_place(faces: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", f"fer2013:{faces}", "--figures"]
+    assert main(["evaluate", str(model), *data]) == 1
+    assert "--figures needs --out" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert main(["evaluate", str(model), *data, "--out", str(tmp_path / "file" / "out")]) == 1
+    assert "cannot write into" in capsys.readouterr().err
