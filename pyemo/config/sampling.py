@@ -28,7 +28,9 @@ class SamplingConfig(Section):
     """Time augmentation (thesis, section 4.4): in training a random slice of a share of the clip from this range, at a random place, faces
     and sound in step; in evaluation always the whole clip. None: whole clips in training too."""
     slice_seconds: Positive | None = None
-    """Slices of this length instead; shorter clips are taken whole."""
+    """Slices of this length instead; shorter clips are taken whole. Where the sound's speed is changed, they have it afterwards."""
+    slice_place: Literal["random", "middle"] = "random"
+    """``middle``: without time augmentation, the slice is always the same."""
     trim_db: Positive | None = None
     """Leave out what comes before the first and after the last hundredth of a second within so many decibels of the clip's loudest."""
     max_seconds: Positive | None = None

@@ -51,6 +51,8 @@ class ClipSamples:
         self.labels = tuple(recipe.labels)
         self._data = data
         self._sampling = recipe.sampling
+        # Sped up, a slice is to have its length still.
+        self._fastest = max(1.0, recipe.voice_augmentation.speed[1]) if recipe.model.kinds == ("voice",) else 1.0
         self._training = training
         self._kinds = recipe.model.kinds
         faces = recipe.model.face_inputs.values()
@@ -164,11 +166,12 @@ class ClipSamples:
             shortest, longest = sampling.slice_share
             wanted = length * random.uniform(shortest, longest)
         elif self._training and sampling.slice_seconds is not None:
-            wanted = min(length, sampling.slice_seconds)
-        place = random.uniform() if wanted < length else 0.5
+            wanted = min(length, sampling.slice_seconds * self._fastest)
+        moving = self._training and sampling.slice_place == "random"
+        place = random.uniform() if wanted < length and moving else 0.5
         if sampling.max_seconds is not None and wanted > sampling.max_seconds:
             wanted = sampling.max_seconds
-            place = random.uniform() if self._training and (sampling.slice_share or sampling.slice_seconds) else 0.5
+            place = random.uniform() if moving and (sampling.slice_share or sampling.slice_seconds) else 0.5
         if wanted >= length:
             return span
         start = span.start + place * (length - wanted)

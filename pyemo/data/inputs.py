@@ -12,7 +12,7 @@ from torch import Tensor
 from pyemo.config import FaceInput, ModelConfig, VoiceInput
 from pyemo.data.batch import Batch
 from pyemo.data.faces import to_input
-from pyemo.data.voices import normalise_slices, to_slices
+from pyemo.data.voices import normalise_slices, slice_steps, to_slices
 
 
 class Inputs(NamedTuple):
@@ -29,8 +29,8 @@ def network_inputs(model: ModelConfig, batch: Batch) -> Inputs:
     sounds = waveforms(batch)
     voices = {}
     for modality, voice_input in model.voice_inputs.items():
-        slices = to_slices(sounds, voice_input)
-        voices[modality] = (normalise_slices(slices, voice_input), slices.mask)
+        slices = normalise_slices(to_slices(sounds, voice_input), voice_input)
+        voices[modality] = (slice_steps(slices, voice_input), slices.mask)
     return assembled(model, batch.faces, batch.face_mask, voices)
 
 

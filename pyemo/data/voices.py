@@ -55,15 +55,20 @@ def join_slices(parts: Sequence[Tensor], frame_counts: Sequence[int], voice_inpu
     return Slices(values, mask, exists & mask[:, :, None])
 
 
-def normalise_slices(slices: Slices, voice_input: VoiceInput) -> Tensor:
-    """(B, T, channels, bins, frames) float32: normalised, resized and repeated as the recipe's ``input`` says.
+def normalise_slices(slices: Slices, voice_input: VoiceInput) -> Slices:
+    """Normalised as the recipe's ``input`` says.
 
     Frames behind the end of a sound are silence with ``fixed`` normalisation, and the mean (0) with the others.
     """
-    fixed = voice_input.normalization == "fixed"
-    values = (slices.values - voice_input.mean) / voice_input.std if fixed else _standardised(slices, voice_input)
-    batch, steps = values.shape[:2]
-    values = values.flatten(0, 1)[:, None]
+    if voice_input.normalization == "fixed":
+        return slices._replace(values=(slices.values - voice_input.mean) / voice_input.std)
+    return slices._replace(values=_standardised(slices, voice_input))
+
+
+def slice_steps(slices: Slices, voice_input: VoiceInput) -> Tensor:
+    """(B, T, channels, bins, frames) float32: resized and repeated as the recipe's ``input`` says."""
+    batch, steps = slices.mask.shape
+    values = slices.values.flatten(0, 1)[:, None]
     if voice_input.size is not None:
         values = F.interpolate(values, size=voice_input.size, mode="bilinear", align_corners=False, antialias=True)
     return values.expand(-1, voice_input.channels, -1, -1).unflatten(0, (batch, steps))

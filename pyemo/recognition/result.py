@@ -52,9 +52,11 @@ class Result:
     """The path as given; None for an array."""
     labels: tuple[str, ...]
     timeline: pd.DataFrame
-    """One row for each face in each frame, and one for each window of the sound, whose ``face`` is -1; by time and then by face: ``start`` and ``end`` in seconds (float64; from the frame's time to
-    the next frame's; NaN where the input has no time), ``face`` (int64), ``label`` (the most probable emotion) and a column (float32) with
-    the probability of each emotion, named after it. Nothing is averaged or merged: :attr:`segments` does that."""
+    """One row for each face in each frame, and one for each window of the sound, whose ``face`` is -1; by time and then by face.
+
+    ``start`` and ``end`` in seconds (float64; from the frame's time to the next frame's; NaN where the input has no time), ``face`` (int64),
+    ``label`` (the most probable emotion) and a column (float32) with the probability of each emotion, named after it. Nothing is averaged
+    or merged: :attr:`segments` does that."""
     frames: int
     """Frames analysed, with and without faces."""
     duration: float | None

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyemo.data.voices import join_slices, normalise_slices, voice_slicer
+from pyemo.data.voices import join_slices, normalise_slices, slice_steps, voice_slicer
 from pyemo.errors import ConfigError, ModelError
 from pyemo.recognition.classifier import choose_device
 from pyemo.recognition.late_fusion import Relabelling
@@ -79,8 +79,8 @@ class VoiceClassifier:
     @torch.inference_mode()
     def classify(self, slices: Tensor, frames: int) -> np.ndarray:
         """Slices (T, bins, frames) of a sound with so many frames -> probabilities (labels,) float32."""
-        batch = join_slices([slices.to(self.device)], [frames], self.voice_input)
-        inputs = {self._modality: normalise_slices(batch, self.voice_input)}
+        batch = normalise_slices(join_slices([slices.to(self.device)], [frames], self.voice_input), self.voice_input)
+        inputs = {self._modality: slice_steps(batch, self.voice_input)}
         logits = self._model(inputs, {self._modality: batch.mask}).logits
         return self._relabel(logits[0].float().softmax(dim=0).cpu().numpy())
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 from pyemo.config import ClassifierRecipe, ModelConfig, VoiceInput
 from pyemo.data.batch import Batch
 from pyemo.data.inputs import Inputs, assembled, waveforms
-from pyemo.data.voices import normalise_slices, to_slices
+from pyemo.data.voices import normalise_slices, slice_steps, to_slices
 from pyemo.errors import ModelError
 from pyemo.training.augmentation import FaceAugmentation
 from pyemo.training.voice_augmentation import VoiceAugmentation
@@ -63,12 +63,16 @@ def augmented(
     faces = None if batch.faces is None else face_augmentation(batch.faces, generator)
     if batch.voices is not None and batch.voice_lengths is not None:
         changed, lengths = voice_augmentation.sounds(batch.voices, batch.voice_lengths, generator)
-        # Slowed down, a slice is longer than it was meant to be.
-        longest = batch.voices.shape[1]
-        batch = replace(batch, voices=changed[:, :longest], voice_lengths=lengths.clamp(max=longest))
+        if recipe.sampling.slice_seconds is not None:
+            rate = next(iter(recipe.model.voice_inputs.values())).sample_rate
+            longest = round(recipe.sampling.slice_seconds * rate)
+            changed, lengths = changed[:, :longest], lengths.clamp(max=longest)
+        batch = replace(batch, voices=changed, voice_lengths=lengths)
     sounds = waveforms(batch)
     voices = []
     for voice_input in recipe.model.voice_inputs.values():
-        slices = voice_augmentation.slices(to_slices(sounds, voice_input), voice_input, generator)
-        voices.append((voice_input, normalise_slices(slices, voice_input), slices.mask))
+        # After normalisation: what a mask is filled with must neither enter the statistics nor stand out of its bin.
+        slices = normalise_slices(to_slices(sounds, voice_input), voice_input)
+        slices = voice_augmentation.slices(slices, voice_input, generator)
+        voices.append((voice_input, slice_steps(slices, voice_input), slices.mask))
     return AugmentedBatch(faces, batch.face_mask, voices)
