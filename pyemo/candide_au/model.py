@@ -86,7 +86,7 @@ def save_candide_au(folder: str | os.PathLike[str], model: CandideAuModel, card:
     folder = Path(folder)
     if folder.exists() and not (folder.is_dir() and ((folder / CONFIG).is_file() or not any(folder.iterdir()))):
         raise ModelError(f"{folder} is not a model folder; it is not overwritten")
-    arrays = {name: np.ascontiguousarray(array) for name, array in model.classifier.arrays().items()}
+    arrays = {name: np.array(array, order="C") for name, array in model.classifier.arrays().items()}
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:

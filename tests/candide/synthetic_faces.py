@@ -19,9 +19,10 @@ def pose_of(mesh: FaceMesh, yaw: float = 0.0, pitch: float = 0.0, roll: float = 
 
 
 def project(mesh: FaceMesh, pose: Pose, shape=(0,) * 7, units=(0,) * 8) -> np.ndarray:
-    """(68, 2) landmarks of a face; those without a vertex lie at the origin."""
-    points = np.zeros((68, 2))
+    """(68, 2) landmarks of a face; those without a vertex lie in the middle of the others."""
+    points = np.empty((68, 2))
     deformed = mesh.shaped(np.asarray(shape)) + np.tensordot(np.asarray(units, float), mesh.action_units, axes=1)
+    points[:] = pose.project(deformed[VERTICES].mean(axis=0))
     points[LANDMARKS] = pose.project(deformed[VERTICES])
     return points
 
