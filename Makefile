@@ -25,7 +25,7 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	git ls-files 'csrc/*.h' 'csrc/*.cc' 'csrc/*.cu' | xargs $(VENV)/bin/clang-format --dry-run --Werror
+	git ls-files 'csrc/*.h' 'csrc/*.cc' 'csrc/*.cu' 'csrc/*.cuh' 'tests/*.h' 'tests/*.cc' | xargs $(VENV)/bin/clang-format --dry-run --Werror
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/pyemo bench $(PART)

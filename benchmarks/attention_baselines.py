@@ -33,6 +33,19 @@ def sdpa(qkv: Tensor, bias: Tensor, mask: Tensor | None, window: int, shift: int
     return merge(F.scaled_dot_product_attention(q, k, v, attn_mask=addend), qkv.shape[1], window, shift)
 
 
+def flex(qkv: Tensor, bias: Tensor, mask: Tensor | None, window: int, shift: int) -> Tensor:
+    """FlexAttention, bias and mask looked up where logits are computed; only for torch.compile."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    q, k, v = split(qkv, len(bias), window, shift)
+
+    def add(score: Tensor, batch: Tensor, head: Tensor, row: Tensor, column: Tensor) -> Tensor:
+        score = score + bias[head, row, column]
+        return score if mask is None else score + mask[batch % len(mask), row, column]
+
+    return merge(flex_attention(q, k, v, score_mod=add), qkv.shape[1], window, shift)
+
+
 def split(qkv: Tensor, heads: int, window: int, shift: int) -> tuple[Tensor, ...]:
     """Queries, keys and values of each window, (B * windows, heads, N, head_dim)."""
     if shift:

@@ -7,7 +7,9 @@ A test is a case: all implementations of it are called in turn, in one process, 
 from __future__ import annotations
 
 import copy
+import functools
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,13 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from pyemo.benchmarking.floors import Machine
+from pyemo.benchmarking.floors import CudaMachine, Machine
 from pyemo.benchmarking.machine import describe
-from pyemo.benchmarking.timing import interleave
+from pyemo.benchmarking.timing import cuda_events, interleave, replayed
+from pyemo.ops import cuda
 
 MACHINE = Machine()
+CUDA_MACHINE = functools.cache(CudaMachine)
 DESCRIPTION = describe()  # now, while the load is that of others
 WARMUP = 3
 
@@ -49,8 +53,16 @@ def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: di
         **DESCRIPTION,
         "threads": torch.get_num_threads(),
         "copy_bandwidth": MACHINE.copy_bandwidth(),
+        **({"gpu_copy_bandwidth": CUDA_MACHINE().copy_bandwidth()} if CUDA_MACHINE.cache_info().currsize else {}),
         "gemm_peak": {str(dtype).removeprefix("torch."): peak for dtype, peak in MACHINE.gemm_peaks.items()},
     }
+
+
+@pytest.fixture(scope="session")
+def gpu() -> None:
+    """For suites on a GPU."""
+    if not torch.cuda.is_available() or cuda.kernels is None:
+        pytest.skip("there is no GPU" if cuda.kernels is not None else "pyemo was built without its CUDA kernels")
 
 
 @pytest.fixture
@@ -86,6 +98,7 @@ def compare_implementations(
     prepare: Callable[[], object] | None = None,
     inspect: Callable[[Any], Result] = lambda result: result,
     items: tuple[str, int] | None = None,
+    sets: int = 0,
 ) -> None:
     """Check and time the implementations of a case.
 
@@ -102,7 +115,13 @@ def compare_implementations(
         prepare: called before each call and not timed.
         inspect: what of a call's result is compared with ``expected``; not timed.
         items: what a call works on, and how many.
+        sets: on a GPU, sets of inputs: the calls take a number below that. They are replayed as one graph and timed by events; what cannot
+            be checked or recorded is left out, with a warning, unless it is pyemo's.
     """
+    if sets:
+        implementations, seconds = time_on_gpu(implementations, sets, rounds, expected, tolerance, inspect)
+        report(benchmark, op, case, dtype, seconds, CUDA_MACHINE(), flops, moved_bytes, items)
+        return
     for name, call in implementations.items():
         if prepare:
             prepare()
@@ -110,8 +129,46 @@ def compare_implementations(
     assert not children(), f"processes {children()} would share the cores with what is timed"
     if benchmark.disabled:
         return
-    floor = MACHINE.floor(flops=flops, moved_bytes=moved_bytes, dtype=dtype) if flops or moved_bytes else None
     seconds = interleave(implementations, rounds=rounds, warmup=min(WARMUP, rounds), prepare=prepare)
+    report(benchmark, op, case, dtype, seconds, MACHINE, flops, moved_bytes, items)
+
+
+def time_on_gpu(
+    implementations: Mapping[str, Callable[[int], Any]],
+    sets: int,
+    rounds: int,
+    expected: Result,
+    tolerance: float,
+    inspect: Callable[[Any], Result],
+) -> tuple[dict[str, Callable[[], object]], dict[str, list[float]]]:
+    """Of a call each, of those that can be recorded."""
+    graphs = {}
+    for name, call in implementations.items():
+        try:
+            check(name, inspect(call(0)), expected, tolerance)
+            graphs[name] = replayed(call, sets)
+        except Exception as error:
+            if name.startswith("pyemo"):
+                raise
+            warnings.warn(f"{name} is left out: {type(error).__name__}: {str(error)[:500]}", stacklevel=2)
+            torch.cuda.synchronize()
+    seconds = interleave(graphs, rounds=rounds, warmup=min(WARMUP, rounds), timer=cuda_events)
+    return graphs, {name: [one / sets for one in taken] for name, taken in seconds.items()}
+
+
+def report(
+    benchmark: BenchmarkFixture,
+    op: str,
+    case: str,
+    dtype: torch.dtype,
+    seconds: Mapping[str, list[float]],
+    machine: Machine,
+    flops: float,
+    moved_bytes: int,
+    items: tuple[str, int] | None,
+) -> None:
+    """An entry of pytest-benchmark's report for each implementation."""
+    floor = machine.floor(flops=flops, moved_bytes=moved_bytes, dtype=dtype) if flops or moved_bytes else None
     benchmark._mode = "interleaved"  # pytest-benchmark has no public way to report calls that it did not make
     for name, taken in seconds.items():
         entry = copy.copy(benchmark)

@@ -9,6 +9,7 @@ from importlib import metadata
 import cpuinfo
 import torch
 
+from pyemo.ops import cuda
 from pyemo.ops.native import native
 
 _DISTRIBUTIONS = ("pyemo", "torch", "timm", "librosa", "numpy", "scikit-image")
@@ -22,10 +23,21 @@ def describe() -> dict[str, str]:
         "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
         "isa": native.isa() if native else "none: no native module",
         "torch_isa": torch.backends.cpu.get_cpu_capability(),
+        **_gpu(),
         "system": platform.platform(),
         "python": platform.python_version(),
         **{name: version for name, version in found.items() if version},
         "load": f"{os.getloadavg()[0]:.2f}",
+    }
+
+
+def _gpu() -> dict[str, str]:
+    if not torch.cuda.is_available():
+        return {}
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "cuda": torch.version.cuda or "",
+        "cuda_kernels": "built" if cuda.kernels is not None else "none: built without them",
     }
 
 

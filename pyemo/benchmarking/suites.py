@@ -16,7 +16,10 @@ from pyemo.errors import PyemoError
 PARTS = ("ops", "models", "pipeline")
 _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "benchmarks", _PACKAGE.parent / "benchmarks")  # of an installed wheel, of a checkout
-_OWN = {"models": "test_models.py", "pipeline": "test_pipeline.py"}  # all other suites are of ops
+_OWN = {  # all other suites are of ops
+    "models": ("test_models.py", "test_cuda_models.py"),
+    "pipeline": ("test_pipeline.py",),
+}
 _NEEDED = {"pytest": "pytest", "pytest_benchmark": "pytest-benchmark", "skimage": "scikit-image"}
 
 _NO_TESTS = 5  # an exit status of pytest
@@ -28,9 +31,10 @@ def suite_files(part: str) -> list[Path]:
     folder = next((folder for folder in _FOLDERS if (folder / "conftest.py").is_file()), None)
     if folder is None:
         raise PyemoError(f"this installation of pyemo has no benchmark suites; expected them in {_FOLDERS[0]}")
-    own = {name: folder / file for name, file in _OWN.items()}
-    ops = sorted(set(folder.glob("test_*.py")) - set(own.values()))
-    return [*ops, *own.values()] if part == "all" else ops if part == "ops" else [own[part]]
+    own = {name: [folder / file for file in files] for name, files in _OWN.items()}
+    others = [file for files in own.values() for file in files]
+    ops = sorted(set(folder.glob("test_*.py")) - set(others))
+    return [*ops, *others] if part == "all" else ops if part == "ops" else own[part]
 
 
 def check_requirements(*, compiles: bool) -> None:

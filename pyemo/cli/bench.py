@@ -10,12 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pyemo.cli import bench_label_paired
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from pyemo.benchmarking.accuracy import Deviation
     from pyemo.benchmarking.summary import Mean, Measurement
 
+LABEL_PAIRED = "label-paired"
 _QUICK = 3
 
 
@@ -30,8 +33,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "part",
         nargs="?",
         default="ops",
-        choices=["ops", "models", "pipeline", "accuracy", "all"],
-        help="what to measure (default: ops); accuracy: the largest errors of the ops against float64, on each instruction set",
+        choices=["ops", "models", "pipeline", "accuracy", "all", LABEL_PAIRED],
+        help="what to measure (default: ops); accuracy: the largest errors of the ops against float64, on each instruction set; all: these "
+        "four; label-paired: how well fusions of face and voice recognise emotions, see below",
     )
     parser.add_argument(
         "-k", dest="expression", metavar="EXPR", help="only cases that match, for instance 'stage1 and not backward'"
@@ -52,13 +56,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N,N",
         help="numbers of threads; with several, only a few cases (or those of -k), and how much faster they are with more",
     )
+    bench_label_paired.add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pyemo.errors import ConfigError
     from pyemo.files import check_writable
 
     out = arguments.out or Path("runs") / f"bench-{arguments.part}"
     check_writable(out)
+    if arguments.part == LABEL_PAIRED:
+        return bench_label_paired.run(arguments, out)
+    if arguments.overrides:
+        raise ConfigError(f"key=value is for {LABEL_PAIRED} only, got {arguments.overrides[0]!r}")
     document: dict[str, Any] = {"command": ["pyemo", "bench", *sys.argv[2:]]}
     status = 0
     if arguments.part != "accuracy":
@@ -152,8 +162,15 @@ def _machine_lines(machine: dict[str, Any]) -> list[str]:
     )
     peaks = [f"copy {machine['copy_bandwidth'] / 1e9:.1f} GB/s (read and written)"]
     peaks += [f"matrix products {dtype} {peak / 1e9:.0f} GFLOP/s" for dtype, peak in machine["gemm_peak"].items()]
+    if "gpu_copy_bandwidth" in machine:
+        peaks.append(f"GPU copy {machine['gpu_copy_bandwidth'] / 1e9:.0f} GB/s")
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['isa']} (torch: {machine['torch_isa']}), threads: {machine['threads']}",
+        *(
+            [f"{machine['gpu']}, CUDA {machine['cuda']}, pyemo's kernels: {machine['cuda_kernels']}"]
+            if "gpu" in machine
+            else []
+        ),
         f"{machine['system']}; {versions}",
         f"measured peaks: {'; '.join(peaks)}",
     ]

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyemo.ops import cuda
 from pyemo.ops.native import array_view, library, native, tensor_view, viewable, warn_of_fallback
 from pyemo.ops.reference import color as reference
 from pyemo.ops.stains import Select
@@ -142,6 +143,8 @@ class _Operator:
             library.impl(operator, self.run_reference, "CompositeExplicitAutograd")
             if native is not None:
                 library.impl(operator, self.run_native, "CPU")
+            if cuda.kernels is not None:
+                library.impl(operator, self.run_cuda, "CUDA")
             torch.library.register_fake(f"pyemo::{operator}", self.fake, lib=library)
         library.define(
             f"{name}_backward(Tensor grad, Tensor image, Tensor? matrix, float[] constants, int channel_dim, bool clip,"
@@ -156,6 +159,8 @@ class _Operator:
             self.native_forward = getattr(native, name)
             self.native_backward = getattr(native, f"{name}_backward")
             library.impl(f"{name}_backward", self.run_native_backward, "CPU")
+        if cuda.kernels is not None:
+            library.impl(f"{name}_backward", self.run_cuda_backward, "CUDA")
         torch.library.register_fake(f"pyemo::{name}_backward", self.fake_backward, lib=library)
         torch.library.register_autograd(
             f"pyemo::{name}", self.differentiate, setup_context=self.save_for_backward, lib=library
@@ -197,10 +202,22 @@ class _Operator:
         self.native_forward(tensor_view(image), channel_dim, coefficients, clip, tensor_view(output), threads)
         return output
 
+    def run_cuda(
+        self, image: Tensor, matrix: Tensor | None, constants: list[float], channel_dim: int, clip: bool
+    ) -> Tensor:
+        kernel = getattr(cuda.require_built(), self.name)
+        output = self.fake(image, matrix, constants, channel_dim, clip)
+        image, matrix = _few_dimensions(image), _on_device(matrix)
+        view = None if matrix is None else tensor_view(matrix)
+        kernel(cuda.queue_of(image), tensor_view(image), channel_dim, constants, view, clip, tensor_view(output))
+        return output
+
     def run_reference(
         self, image: Tensor, matrix: Tensor | None, constants: list[float], channel_dim: int, clip: bool
     ) -> Tensor:
-        if native is None:
+        if image.is_cuda and cuda.kernels is None:
+            cuda.warn_of_fallback()
+        elif native is None:
             warn_of_fallback()
         full = reference.as_tensor(matrix, constants, self.matrix_shape, image.device)
         output = self.fake(image, matrix, constants, channel_dim, clip)
@@ -247,6 +264,39 @@ class _Operator:
         grad_matrix = torch.tensor(sums, dtype=torch.float64)
         return grad_image, grad_matrix.view(matrix.shape) if wants_matrix and matrix is not None else grad_matrix
 
+    def run_cuda_backward(
+        self,
+        grad: Tensor,
+        image: Tensor,
+        matrix: Tensor | None,
+        constants: list[float],
+        channel_dim: int,
+        clip: bool,
+        wants_image: bool,
+        wants_matrix: bool,
+    ) -> tuple[Tensor, Tensor]:
+        module = cuda.require_built()
+        grad_image, grad_matrix = self.fake_backward(
+            grad, image, matrix, constants, channel_dim, clip, wants_image, wants_matrix
+        )
+        wants_matrix = wants_matrix and matrix is not None
+        grad, image, matrix = _few_dimensions(grad), _few_dimensions(image), _on_device(matrix)
+        queue = cuda.queue_of(image)
+        workspace = cuda.workspace(image, module.color_backward_workspace(queue[0]) if wants_matrix else 0)
+        getattr(module, f"{self.name}_backward")(
+            queue,
+            tensor_view(grad),
+            tensor_view(image),
+            channel_dim,
+            constants,
+            None if matrix is None else tensor_view(matrix),
+            clip,
+            tensor_view(grad_image) if wants_image else None,
+            tensor_view(grad_matrix) if wants_matrix else None,
+            tensor_view(workspace),
+        )
+        return grad_image, grad_matrix
+
     def run_reference_backward(
         self,
         grad: Tensor,
@@ -287,6 +337,16 @@ class _Operator:
 
 def _coefficients(matrix: Tensor | None, constants: list[float]) -> list[float]:
     return constants if matrix is None else matrix.flatten().tolist()
+
+
+def _few_dimensions(tensor: Tensor) -> Tensor:
+    """Itself, or a copy if it may have more dimensions than a CUDA kernel walks through."""
+    return tensor if tensor.ndim <= 12 else tensor.contiguous()
+
+
+def _on_device(matrix: Tensor | None) -> Tensor | None:
+    """As a CUDA kernel reads it where it is: asking for its elements would wait for the device."""
+    return None if matrix is None else matrix.to(torch.float64).contiguous()
 
 
 _deconvolution = _Operator("color_deconvolution", (3, -1), reference.deconvolve, reference.deconvolve_backward)

@@ -26,22 +26,35 @@ except ImportError as error:
 View = tuple[int, int, tuple[int, ...], tuple[int, ...]]
 """Address, dtype code, sizes, strides in elements."""
 
-_CODES: dict[str, int] = native.dtypes if native else {}
-_TORCH_CODES = {getattr(torch, name): code for name, code in _CODES.items()}
-_NUMPY_CODES = {np.dtype(name): code for name, code in _CODES.items() if name != "bfloat16"}
+_torch_codes: dict[torch.dtype, int] = {}
+_numpy_codes: dict[np.dtype, int] = {}
+
+
+def learn_codes(module: ModuleType) -> None:
+    """What stands for dtypes in a module's views: all modules have the same."""
+    _torch_codes.update({getattr(torch, name): code for name, code in module.dtypes.items()})
+    _numpy_codes.update({np.dtype(name): code for name, code in module.dtypes.items() if name != "bfloat16"})
+
+
+def code_of(dtype: torch.dtype) -> int:
+    return _torch_codes[dtype]
+
+
+if native is not None:
+    learn_codes(native)
 
 library = torch.library.Library("pyemo", "DEF")
 """Where the operators are defined, as ``torch.ops.pyemo.*``."""
 
 
 def tensor_view(tensor: Tensor) -> View:
-    return tensor.data_ptr(), _TORCH_CODES[tensor.dtype], tensor.shape, tensor.stride()
+    return tensor.data_ptr(), _torch_codes[tensor.dtype], tensor.shape, tensor.stride()
 
 
 def array_view(array: np.ndarray) -> View:
     """Of an array whose strides are multiples of its item size and whose byte order is the machine's: see :func:`viewable`."""
     strides = tuple(stride // array.itemsize for stride in array.strides)
-    return array.ctypes.data, _NUMPY_CODES[array.dtype], array.shape, strides
+    return array.ctypes.data, _numpy_codes[array.dtype], array.shape, strides
 
 
 def viewable(array: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pyemo.ops.native import array_view, as_tensor, library, native, tensor_view, warn_of_fallback
+from pyemo.ops import cuda
+from pyemo.ops.native import array_view, as_tensor, code_of, library, native, tensor_view, warn_of_fallback
 from pyemo.ops.reference import spectrogram as reference
-from pyemo.ops.spectrogram_settings import Settings, checked_options
+from pyemo.ops.spectrogram_settings import Settings, checked_options, named_window
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
@@ -176,7 +177,9 @@ def _fake(waveform: Tensor, window: Tensor | None, *options: Any) -> Tensor:
 
 
 def _run_reference(waveform: Tensor, window: Tensor | None, *options: Any) -> Tensor:
-    if native is None:
+    if waveform.is_cuda and cuda.kernels is None:
+        cuda.warn_of_fallback()
+    elif native is None:
         warn_of_fallback()
     return reference.compute(waveform, window, Settings(*options))
 
@@ -198,25 +201,86 @@ def _run_native(waveform: Tensor, window: Tensor | None, *options: Any) -> Tenso
     return output
 
 
+def _run_cuda(waveform: Tensor, window: Tensor | None, *options: Any) -> Tensor:
+    module = cuda.require_built()
+    settings = Settings(*options)
+    device_plan = _device_plan(settings, waveform)
+    if device_plan is None:
+        return reference.compute(waveform, window, settings)
+    output = _fake(waveform, window, *options)
+    taper = _device_window(settings, window, waveform)
+    module.spectrogram_slices(
+        cuda.queue_of(waveform),
+        device_plan[0],
+        tensor_view(device_plan[1]),
+        tensor_view(waveform),
+        tensor_view(taper),
+        settings.slice_frames,
+        settings.slice_hop,
+        tensor_view(output),
+    )
+    return output
+
+
 def plan(settings: Settings) -> Any:
     """The kernels' tables, which do not depend on window and slices."""
-    return _cached_plan(settings._replace(window=None, win_length=0, slice_frames=0, slice_hop=0, tail=""))
+    return _cached_plan(_essential(settings))
+
+
+def _essential(settings: Settings) -> Settings:
+    return settings._replace(window=None, win_length=0, slice_frames=0, slice_hop=0, tail="")
 
 
 @functools.lru_cache(maxsize=32)
 def _cached_plan(settings: Settings) -> Any:
     assert native is not None
+    return native.SpectrogramPlan(**_plan_options(settings))
+
+
+def _plan_options(settings: Settings) -> dict[str, Any]:
     filters = settings.filters()
-    return native.SpectrogramPlan(
-        n_fft=settings.n_fft,
-        hop_length=settings.hop_length,
-        padding=settings.pad_mode or "none",
-        power=settings.power,
-        log_scale=0.0 if settings.log is None else settings.log_factor * math.log(2),
-        amin=settings.amin,
-        top_db=settings.top_db,
-        filters=None if filters is None else array_view(filters),
-    )
+    return {
+        "n_fft": settings.n_fft,
+        "hop_length": settings.hop_length,
+        "padding": settings.pad_mode or "none",
+        "power": settings.power,
+        "log_scale": 0.0 if settings.log is None else settings.log_factor * math.log(2),
+        "amin": settings.amin,
+        "top_db": settings.top_db,
+        "filters": None if filters is None else array_view(filters),
+    }
+
+
+def _device_plan(settings: Settings, waveform: Tensor) -> tuple[Any, Tensor] | None:
+    """The CUDA kernels' plan and its tables on the waveform's device; None for frames that they do not take."""
+    index, _ = cuda.queue_of(waveform)
+    return _cached_device_plan(_essential(settings), index, waveform.device, output_dtype(waveform))
+
+
+@functools.lru_cache(maxsize=32)
+def _cached_device_plan(
+    settings: Settings, index: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Any, Tensor] | None:
+    found = cuda.require_built().SpectrogramPlan(**_plan_options(settings), dtype=code_of(dtype))
+    if not found.is_supported(index):
+        return None
+    cuda.check_capturing("the table of spectrogram_slices")
+    return found, torch.frombuffer(bytearray(found.tables()), dtype=torch.uint8).to(device)
+
+
+def _device_window(settings: Settings, window: Tensor | None, waveform: Tensor) -> Tensor:
+    if window is None:
+        assert settings.window is not None
+        return _named_window(
+            settings.window, settings.win_length, settings.n_fft, waveform.device, output_dtype(waveform)
+        )
+    return settings.full_window(window).to(waveform.device, output_dtype(waveform))
+
+
+@functools.lru_cache(maxsize=32)
+def _named_window(name: str, win_length: int, n_fft: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    cuda.check_capturing("the window of spectrogram_slices")
+    return named_window(name, win_length, n_fft).to(device, dtype)
 
 
 def _fake_backward(
@@ -254,6 +318,35 @@ def _run_native_backward(
     return grad_waveform
 
 
+def _run_cuda_backward(
+    grad: Tensor, output: Tensor | None, waveform: Tensor, window: Tensor | None, *options: Any
+) -> Tensor:
+    module = cuda.require_built()
+    settings = Settings(*options)
+    device_plan = _device_plan(settings, waveform)
+    if device_plan is None:
+        return _run_reference_backward(grad, output, waveform, window, *options)
+    if output is not None and settings.top_db is not None:
+        grad = reference.range_backward(grad, output, settings.top_db)
+    grad = grad.contiguous()
+    grad_waveform = torch.empty_like(waveform, memory_format=torch.contiguous_format)
+    edges = waveform.new_empty((*waveform.shape[:-1], 2 * settings.padding))
+    taper = _device_window(settings, window, waveform)
+    module.spectrogram_slices_backward(
+        cuda.queue_of(waveform),
+        device_plan[0],
+        tensor_view(device_plan[1]),
+        tensor_view(grad),
+        tensor_view(waveform),
+        tensor_view(taper),
+        settings.slice_frames,
+        settings.slice_hop,
+        tensor_view(grad_waveform),
+        tensor_view(edges),
+    )
+    return grad_waveform
+
+
 def _save_for_backward(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     waveform, window, *options = inputs
     ctx.settings = Settings(*options)
@@ -275,10 +368,14 @@ for _name in ("spectrogram_slices", "spectrogram_slices_without_grad"):
     library.impl(_name, _run_reference, "CompositeExplicitAutograd")
     if native is not None:
         library.impl(_name, _run_native, "CPU")
+    if cuda.kernels is not None:
+        library.impl(_name, _run_cuda, "CUDA")
     torch.library.register_fake(f"pyemo::{_name}", _fake, lib=library)
 library.impl("spectrogram_slices_backward", _run_reference_backward, "CompositeExplicitAutograd")
 if native is not None:
     library.impl("spectrogram_slices_backward", _run_native_backward, "CPU")
+if cuda.kernels is not None:
+    library.impl("spectrogram_slices_backward", _run_cuda_backward, "CUDA")
 torch.library.register_fake("pyemo::spectrogram_slices_backward", _fake_backward, lib=library)
 torch.library.register_autograd(
     "pyemo::spectrogram_slices", _differentiate, setup_context=_save_for_backward, lib=library

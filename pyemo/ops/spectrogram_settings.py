@@ -78,9 +78,8 @@ class Settings(NamedTuple):
         """(n_fft,) float64: the named or the given window, with zeros on both sides."""
         if window is None:
             assert self.window is not None
-            window = torch.from_numpy(_taper(self.window, self.win_length))
-        before = (self.n_fft - self.win_length) // 2
-        return F.pad(window.to(torch.float64), (before, self.n_fft - self.win_length - before))
+            return named_window(self.window, self.win_length, self.n_fft)
+        return _centred(window, self.n_fft)
 
     def filters(self) -> np.ndarray | None:
         """(n_mels, n_fft // 2 + 1) float64."""
@@ -91,6 +90,16 @@ class Settings(NamedTuple):
 
 _filters = functools.lru_cache(maxsize=16)(mel.mel_filters)
 _taper = functools.lru_cache(maxsize=16)(tapers.taper)
+
+
+def named_window(name: str, win_length: int, n_fft: int) -> Tensor:
+    """(n_fft,) float64, zeros on both sides of the window."""
+    return _centred(torch.from_numpy(_taper(name, win_length)), n_fft)
+
+
+def _centred(window: Tensor, n_fft: int) -> Tensor:
+    before = (n_fft - len(window)) // 2
+    return F.pad(window.to(torch.float64), (before, n_fft - len(window) - before))
 
 
 def checked_options(

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from pyemo.ops import cuda
 from pyemo.ops.native import View, as_tensor, library, native, tensor_view, warn_of_fallback
 from pyemo.ops.reference import windows as reference
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+_DENSE = torch.contiguous_format
 _DTYPE_NAMES = "float32, bfloat16, float16 or float64"
 
 
@@ -53,7 +55,8 @@ def window_attention(
         (B, H, W, C), channels ordered (head, head_dim), contiguous, of qkv's dtype. All is computed in float32 (float64 for float64),
         whatever autocast says, which leaves qkv's dtype as it is: under autocast, linear layers give bfloat16 already. ``bias``,
         ``logit_scale`` and ``mask`` may have other floating dtypes. Gradients flow to qkv, bias and logit_scale; nothing but these
-        inputs is kept for the backward pass. Results do not depend on the number of threads.
+        inputs is kept for the backward pass. Results do not depend on the number of threads; on one kind of GPU they are always the
+        same bits.
 
     Raises:
         TypeError: an argument is neither tensor nor array or has a dtype that is not floating.
@@ -107,7 +110,8 @@ def window_attention(
 
 def has_kernel(tensor: Tensor) -> bool:
     """Whether :func:`window_attention` of this tensor runs in a kernel, and not in plain PyTorch."""
-    return native is not None and tensor.is_cpu and tensor.dtype in _DTYPES
+    module = cuda.kernels if tensor.is_cuda else native if tensor.is_cpu else None
+    return module is not None and tensor.dtype in _DTYPES
 
 
 def _from_numpy(array: Any) -> Tensor:
@@ -174,15 +178,41 @@ def _run_native(
         _view(mask),
         _view(logit_scale),
         tensor_view(output),
-        *_native_geometry(*geometry),
+        *_geometry(*geometry),
+        torch.get_num_threads(),
     )
     return output
 
 
-def _run_reference(*arguments: Any) -> Tensor:
-    if native is None:
+def _run_cuda(
+    qkv: Tensor, bias: Tensor | None, mask: Tensor | None, logit_scale: Tensor | None, *geometry: Any
+) -> Tensor:
+    module = cuda.require_built()
+    output = _fake(qkv)
+    wide = _wide_dtype(qkv)
+    qkv, bias, mask, logit_scale = _packed(qkv), _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
+    module.window_attention(
+        cuda.queue_of(qkv),
+        tensor_view(qkv),
+        _view(bias),
+        _view(mask),
+        _view(logit_scale),
+        tensor_view(output),
+        *_geometry(*geometry),
+    )
+    return output
+
+
+def _run_reference(qkv: Tensor, *arguments: Any) -> Tensor:
+    _warn_of_fallback(qkv)
+    return reference.attend(qkv, *arguments).contiguous()
+
+
+def _warn_of_fallback(qkv: Tensor) -> None:
+    if qkv.is_cuda and cuda.kernels is None:
+        cuda.warn_of_fallback()
+    elif native is None:
         warn_of_fallback()
-    return reference.attend(*arguments).contiguous()
 
 
 def _fake_backward(
@@ -229,7 +259,53 @@ def _run_native_backward(
         tensor_view(grad_qkv),
         _view(grad_bias),
         _view(grad_logit_scale),
-        *_native_geometry(*geometry),
+        *_geometry(*geometry),
+        torch.get_num_threads(),
+    )
+    return grad_qkv, _in_dtype_of(bias, grad_bias, qkv), _in_dtype_of(logit_scale, grad_logit_scale, qkv)
+
+
+def _run_cuda_backward(
+    grad: Tensor,
+    qkv: Tensor,
+    bias: Tensor | None,
+    mask: Tensor | None,
+    logit_scale: Tensor | None,
+    *geometry_and_wishes: Any,
+) -> tuple[Tensor, Tensor, Tensor]:
+    module = cuda.require_built()
+    *geometry, wants_bias, wants_logit_scale = geometry_and_wishes
+    wide = _wide_dtype(qkv)
+    grad_qkv = qkv.new_empty(qkv.shape)
+    grad_bias = torch.empty_like(bias, dtype=wide, memory_format=_DENSE) if wants_bias and bias is not None else None
+    grad_logit_scale = (
+        torch.empty_like(logit_scale, dtype=wide, memory_format=_DENSE)
+        if wants_logit_scale and logit_scale is not None
+        else None
+    )
+    dense_bias, dense_mask, dense_logit_scale = _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
+    packed_grad, packed_qkv = _packed(grad), _packed(qkv)
+    queue = cuda.queue_of(qkv)
+    views = tensor_view(packed_grad), tensor_view(packed_qkv)
+    num_heads, window, shift, scale = _geometry(*geometry)
+    size = module.window_attention_backward_workspace(
+        queue[0], *views, grad_bias is not None, grad_logit_scale is not None, num_heads, window, shift
+    )
+    workspace = cuda.workspace(qkv, size)
+    module.window_attention_backward(
+        queue,
+        *views,
+        _view(dense_bias),
+        _view(dense_mask),
+        _view(dense_logit_scale),
+        tensor_view(grad_qkv),
+        _view(grad_bias),
+        _view(grad_logit_scale),
+        tensor_view(workspace),
+        num_heads,
+        window,
+        shift,
+        scale,
     )
     return grad_qkv, _in_dtype_of(bias, grad_bias, qkv), _in_dtype_of(logit_scale, grad_logit_scale, qkv)
 
@@ -244,8 +320,8 @@ def _run_reference_backward(grad: Tensor, qkv: Tensor, *arguments: Any) -> tuple
     )
 
 
-def _native_geometry(num_heads: int, window: list[int], shift: list[int], scale: float) -> tuple[Any, ...]:
-    return num_heads, tuple(window), tuple(shift), scale, torch.get_num_threads()
+def _geometry(num_heads: int, window: list[int], shift: list[int], scale: float) -> tuple[Any, ...]:
+    return num_heads, tuple(window), tuple(shift), scale
 
 
 def _wide_dtype(qkv: Tensor) -> torch.dtype:
@@ -341,6 +417,8 @@ for _name in ("window_attention", "window_attention_without_grad"):
     library.impl(_name, _run_reference, "CompositeExplicitAutograd")
     if native is not None:
         library.impl(_name, _run_native, "CPU")
+    if cuda.kernels is not None:
+        library.impl(_name, _run_cuda, "CUDA")
     torch.library.register_fake(f"pyemo::{_name}", _fake, lib=library)
 library.define(
     f"window_attention_backward(Tensor grad, {_TENSORS}, {_CONSTANTS}, bool wants_bias, bool wants_logit_scale)"
@@ -349,6 +427,8 @@ library.define(
 library.impl("window_attention_backward", _run_reference_backward, "CompositeExplicitAutograd")
 if native is not None:
     library.impl("window_attention_backward", _run_native_backward, "CPU")
+if cuda.kernels is not None:
+    library.impl("window_attention_backward", _run_cuda_backward, "CUDA")
 torch.library.register_fake("pyemo::window_attention_backward", _fake_backward, lib=library)
 library.impl("window_attention", _differentiable, "Autograd")
 if hasattr(torch.library, "register_vmap"):  # new in torch 2.5; before, torch says that there is no batching rule
