@@ -126,7 +126,8 @@ def bars_figure(results: Mapping[str, Measures], measure: str, title: str = "") 
         axes.errorbar(at[known], value[known], reach[:, known], fmt="none", ecolor="#444444", elinewidth=0.9, capsize=2)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.axvline(len(some.labels) - 0.5, color="#888888", linewidth=0.8)
-    axes.set(ylim=(0, 1.02), ylabel=measure.replace("_", " "), title=title)
+    axes.set(ylim=(0, 1.02), ylabel=measure.replace("_", " "))
+    axes.set_title(title, fontsize=9)
     if len(results) > 1:
         figure.legend(loc="outside lower center", ncols=min(len(results), 4), frameon=False, fontsize=9)
     return figure

@@ -36,7 +36,8 @@ def roc_figure(truth: np.ndarray, probabilities: np.ndarray, labels: Sequence[st
         axes.plot(false, true, label=f"{label}: {auc(false, true):.3f}", **style)
     false, true, _ = roc_curve(_one_hot(truth, len(labels)), probabilities.ravel())
     axes.plot(false, true, label=f"micro: {auc(false, true):.3f}", color="black", linewidth=2.2)
-    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", title=title)
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)")
+    axes.set_title(title, fontsize=10)
     axes.legend(title="area under the curve", loc="lower right", fontsize=8, title_fontsize=8)
     return figure
 
@@ -58,7 +59,8 @@ def precision_recall_figure(
     precision, recall, _ = precision_recall_curve(every, probabilities.ravel())
     area = average_precision_score(every, probabilities.ravel())
     axes.plot(recall, precision, drawstyle="steps-post", label=f"micro: {area:.3f}", color="black", linewidth=2.2)
-    axes.set(xlabel="recall", ylabel="precision", title=title)
+    axes.set(xlabel="recall", ylabel="precision")
+    axes.set_title(title, fontsize=10)
     axes.legend(title="average precision", loc="lower left", fontsize=8, title_fontsize=8)
     return figure
 
@@ -87,7 +89,8 @@ def density_figure(truth: np.ndarray, probabilities: np.ndarray, labels: Sequenc
     heights = [np.asarray(line.get_ydata(), np.float64) for line in axes.lines]
     tallest = [height[(at > 0.03) & (at < 0.97)].max() for height in heights if len(height)]
     axes.set(xlim=(0, 1), ylim=(0, 1.15 * max([*tallest, 1.0])))
-    axes.set(xlabel="score of the true class", ylabel="probability density", title=title)
+    axes.set(xlabel="score of the true class", ylabel="probability density")
+    axes.set_title(title, fontsize=10)
     axes.legend(fontsize=8)
     return figure
 

@@ -61,6 +61,7 @@ def tsne_figure(
     for c, (label, style) in enumerate(class_markers(labels).items()):
         mine = placed[truth == c]
         axes.scatter(mine[:, 0], mine[:, 1], s=14, linewidths=0, alpha=0.75, label=f"{label} ({len(mine)})", **style)
-    axes.set(xticks=[], yticks=[], title=title)
+    axes.set(xticks=[], yticks=[])
+    axes.set_title(title, fontsize=10)
     figure.legend(loc="outside right upper", frameon=False, fontsize=9, markerscale=1.6)
     return figure

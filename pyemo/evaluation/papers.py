@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
 
@@ -47,14 +48,15 @@ def write_figures(
     title = f"{name}: {len(truth):,} samples, accuracy {accuracy:.2%}"
     counts = np.zeros((len(labels), len(labels)), np.int64)
     np.add.at(counts, (truth, probabilities.argmax(axis=1)), 1)
+    intervals = f"{title}\n{fill(measures.note(), 80)}"
     figures = {
         "confusion-counts": confusion_figure(counts, labels, title, kind="counts"),
         "confusion-shares": confusion_figure(counts, labels, title, kind="shares"),
         "roc": roc_figure(truth, probabilities, labels, title),
         "precision-recall": precision_recall_figure(truth, probabilities, labels, title),
         "density": density_figure(truth, probabilities, labels, title),
-        "recall": bars_figure({name: measures}, "recall", f"{title}\n{measures.note()}"),
-        "precision": bars_figure({name: measures}, "precision", f"{title}\n{measures.note()}"),
+        "recall": bars_figure({name: measures}, "recall", intervals),
+        "precision": bars_figure({name: measures}, "precision", intervals),
     }
     if features is not None:
         figures["tsne"] = tsne_figure(features, truth, labels, f"{name}: fused features (t-SNE)")
