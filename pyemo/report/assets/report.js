@@ -270,7 +270,7 @@
         PageDown: () => seek(now - 10 * step), PageUp: () => seek(now + 10 * step),
         Home: () => seek(0), End: () => seek(end),
         "+": () => zoomBy(0.5), "-": () => zoomBy(2), "0": () => zoom(0, end),
-        " ": () => { if (media) media.paused ? media.play() : media.pause(); },
+        " ": () => { if (media) media.paused ? media.play().catch(() => {}) : media.pause(); },  // rejected if paused before it began
         Enter: () => choose(index),
       }[event.key];
       if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
