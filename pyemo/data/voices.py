@@ -39,20 +39,20 @@ def to_slices(waveforms: Sequence[Tensor], voice_input: VoiceInput) -> Slices:
     else:
         parts = [slicer(waveform).float() for waveform in waveforms]
     settings = slicer.settings
-    counts = [settings.frame_count(len(waveform)) for waveform in waveforms]
-    return join_slices(parts, counts, voice_input)
+    return join_slices(parts, [(0, settings.frame_count(len(waveform))) for waveform in waveforms], voice_input)
 
 
-def join_slices(parts: Sequence[Tensor], frame_counts: Sequence[int], voice_input: VoiceInput) -> Slices:
-    """Slices (T, bins, frames) of single sounds, and the number of frames of each, as one batch."""
+def join_slices(parts: Sequence[Tensor], spans: Sequence[tuple[int, int]], voice_input: VoiceInput) -> Slices:
+    """Slices (T, bins, frames) of single sounds as one batch; of each, only the frames of its span (first, last; exclusive) exist."""
     values = torch.nn.utils.rnn.pad_sequence(list(parts), batch_first=True)
     device = values.device
     lengths = torch.tensor([len(part) for part in parts], device=device)
     mask = torch.arange(values.shape[1], device=device) < lengths[:, None]
     starts = torch.arange(values.shape[1], device=device) * voice_input.slice_hop
     frames = starts[:, None] + torch.arange(voice_input.slice_frames, device=device)
-    exists = frames < torch.tensor(list(frame_counts), device=device)[:, None, None]
-    return Slices(values, mask, exists & mask[:, :, None])
+    bounds = torch.tensor(list(spans), device=device)[:, :, None, None]
+    exists = (frames >= bounds[:, 0]) & (frames < bounds[:, 1]) & mask[:, :, None]
+    return Slices(values, exists.any(dim=2), exists)
 
 
 def normalise_slices(slices: Slices, voice_input: VoiceInput) -> Slices:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pyemo.data.loudness import Levels
 from pyemo.data.voices import join_slices, normalise_slices, slice_steps, voice_slicer
 from pyemo.errors import ConfigError, ModelError
 from pyemo.recognition.classifier import choose_device
@@ -18,10 +19,8 @@ from pyemo.weights import LoadedModel
 WINDOW_SECONDS = 4.0
 """About the length of the clips that voice models are trained on."""
 STEP_SECONDS = 2.0
-SILENCE_DB = -50.0
-"""A window whose loudest tenth of a second lies below it, in decibels to full scale (root mean square), is silence: nobody speaks in it."""
-
-_LEVELS_A_SECOND = 10
+SILENCE_DB = -45.0
+"""A window whose loudest hundredth of a second lies below it, in decibels to full scale (root mean square), is silence: nobody speaks in it."""
 
 
 class VoiceWindow(NamedTuple):
@@ -56,6 +55,8 @@ class VoiceClassifier:
         self.labels = tuple(labels or loaded.recipe.labels)
         self._relabel = Relabelling(loaded.recipe.labels, self.labels)
         self._modality, self.voice_input = next(iter(inputs.items()))
+        self.trim_db = loaded.recipe.sampling.trim_db
+        """Of what a window is, the beginning and the end that lie so far below its loudest are left out, as in training; None: nothing is."""
         self.device = choose_device(device)
         self._model = loaded.model.to(self.device)
 
@@ -77,9 +78,10 @@ class VoiceClassifier:
         return found + stream.flush()
 
     @torch.inference_mode()
-    def classify(self, slices: Tensor, frames: int) -> np.ndarray:
-        """Slices (T, bins, frames) of a sound with so many frames -> probabilities (labels,) float32."""
-        batch = normalise_slices(join_slices([slices.to(self.device)], [frames], self.voice_input), self.voice_input)
+    def classify(self, slices: Tensor, first: int, last: int) -> np.ndarray:
+        """Slices (T, bins, frames) and the frames of theirs, ``first`` to ``last`` (exclusive), that count -> probabilities (labels,) float32."""
+        batch = join_slices([slices.to(self.device)], [(first, last)], self.voice_input)
+        batch = normalise_slices(batch, self.voice_input)
         inputs = {self._modality: slice_steps(batch, self.voice_input)}
         logits = self._model(inputs, {self._modality: batch.mask}).logits
         return self._relabel(logits[0].float().softmax(dim=0).cpu().numpy())
@@ -119,7 +121,7 @@ class VoiceStream:
         if samples.dtype == np.int16:
             samples = samples.astype(np.float32) / 2**15
         self._received += len(samples)
-        self._note_levels(samples)
+        self._levels.add(samples)
         self._take(self._slicer.push(torch.from_numpy(np.ascontiguousarray(samples))))
         found = []
         while self._first + len(self._slices) >= self._next + self._length:
@@ -132,7 +134,7 @@ class VoiceStream:
         """End the sound and start anew; the windows not yet given."""
         if not self._received:
             return []
-        self._note_levels(np.zeros(0, np.float32), last=True)
+        self._levels.end()
         self._take(self._slicer.flush())
         found = []
         total = self._first + len(self._slices)
@@ -152,9 +154,7 @@ class VoiceStream:
         self._first = 0  # number of the first slice kept
         self._next = 0  # slice that the next window begins with
         self._received = 0  # samples
-        self._levels: list[float] = []  # mean squares of tenths of a second
-        self._first_level = 0
-        self._rest = np.zeros(0, np.float32)
+        self._levels = Levels(self._classifier.sample_rate, SILENCE_DB)
 
     def _take(self, slices: Tensor) -> None:
         self._slices += list(slices)
@@ -164,40 +164,26 @@ class VoiceStream:
         needed = max(self._first, min(first, self._first + len(self._slices) - self._length))
         del self._slices[: needed - self._first]
         self._first = needed
-        level = int(self._seconds(needed) * _LEVELS_A_SECOND)
-        del self._levels[: max(0, level - self._first_level)]
-        self._first_level = max(self._first_level, level)
+        self._levels.forget(self._seconds(needed))
 
     def _window(self, first: int, count: int) -> list[VoiceWindow]:
         voice, settings = self._classifier.voice_input, self._slicer.settings
         frames = (count - 1) * voice.slice_hop + voice.slice_frames
         there = min(frames, settings.frame_count(self._received) - first * voice.slice_hop)
+        per_second = voice.sample_rate / voice.hop_length
         start = self._seconds(first)
         # The samples of its frames, which have all come, however small the chunks.
         heard = ((there - 1) * voice.hop_length + settings.n_fft - settings.padding) / voice.sample_rate
-        if not self._is_speech(start, start + heard):
+        loud = self._levels.loud_part(start, start + heard, self._classifier.trim_db)
+        if loud is None:
             return []
-        end = min(start + there * voice.hop_length / voice.sample_rate, self._received / voice.sample_rate)
         position = first - self._first
         slices = torch.stack(self._slices[position : position + count])
-        return [VoiceWindow(start, end, self._classifier.classify(slices, there))]
+        from_frame = min(there - 1, max(0, round((loud[0] - start) * per_second)))
+        to_frame = min(there, max(from_frame + 1, round((loud[1] - start) * per_second)))
+        end = min(start + there / per_second, self._received / voice.sample_rate)
+        return [VoiceWindow(start, end, self._classifier.classify(slices, from_frame, to_frame))]
 
     def _seconds(self, slice_number: int) -> float:
         voice = self._classifier.voice_input
         return slice_number * voice.slice_hop * voice.hop_length / voice.sample_rate
-
-    def _note_levels(self, samples: np.ndarray, last: bool = False) -> None:
-        samples = np.concatenate([self._rest, samples])
-        length = self._classifier.sample_rate // _LEVELS_A_SECOND
-        whole = len(samples) // length
-        squares = samples[: whole * length].astype(np.float64) ** 2
-        self._levels += squares.reshape(whole, length).mean(axis=1).tolist()
-        self._rest = samples[whole * length :].copy()
-        if last and len(self._rest):
-            self._levels.append(float((self._rest.astype(np.float64) ** 2).mean()))
-
-    def _is_speech(self, start: float, end: float) -> bool:
-        first = int(start * _LEVELS_A_SECOND) - self._first_level
-        last = max(int(end * _LEVELS_A_SECOND) - self._first_level, first + 1)
-        loudest = max(self._levels[max(0, first) : last], default=0.0)
-        return loudest > 10 ** (SILENCE_DB / 10)
