@@ -27,7 +27,7 @@ template <Direction kDirection, class T, int kStains, bool kPacked>
 __global__ void __launch_bounds__(kThreads, 2) forward(const __grid_constant__ ForwardWork work) {
     constexpr int kIn = inputs(kDirection, kStains), kOut = outputs(kDirection, kStains);
     constexpr bool kBytes = sizeof(T) == 1;
-    constexpr int kUnrolled = sizeof(T) >= 4 ? 2 : 4;  // vectors of a thread that are loaded before any is used
+    constexpr int kUnrolled = 2;  // vectors of a thread that are loaded before any is used; more would not fit
     using In = Vectors<T, kIn, kPacked>;
     using Out = Vectors<float, kOut, kPacked>;
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
