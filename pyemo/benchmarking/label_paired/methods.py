@@ -43,7 +43,7 @@ METHODS = {
         Method(LATE_AVERAGE, "mean of the two single networks' probabilities, nothing trained", fusion=None),
         Method("n0-late", "the single networks frozen, n0's fusion trained", fusion="n0", frozen=True),
         Method("concat", "vectors side by side, one linear layer"),
-        Method("pairwise", "pairwise concatenation, two layers", fusion="pairwise", options={"hidden_dim": 128}),
+        Method("pairwise", "pairwise concatenation, two layers", fusion="pairwise", options={"hidden_dim": 256}),
         Method("n0", "fusion component only", fusion="n0"),
         Method("n1", "n0 and a loss for each modality", fusion="n1"),
         Method("mrpn", "n1 on residual perceptrons", fusion="mrpn"),

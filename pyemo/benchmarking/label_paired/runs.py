@@ -49,8 +49,20 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Training:
+    """What made a network; zeros where nothing is trained."""
+
+    training_samples: int
+    epochs: int
+    parameters: int
+    """Those that are trained."""
+    seconds: float
+    """Of the epochs together."""
+
+
+@dataclass(frozen=True)
 class Result:
-    """On the test split."""
+    """Scores on the test split, and the figures of :class:`Training`."""
 
     seed: int
     condition: str
@@ -62,9 +74,7 @@ class Result:
     training_samples: int
     epochs: int
     parameters: int
-    """Trained ones; 0 where nothing is trained."""
     seconds: float
-    """Of the epochs together; of late-average 0."""
 
 
 def plan(seeds: Sequence[int], conditions: Sequence[str], methods: Sequence[str]) -> list[Run]:
@@ -89,10 +99,7 @@ def do(run: Run, base: ClassifierRecipe, data: InMemory, out: Path, *, command: 
             raise ConfigError(f"{folder} holds a run of another configuration or of other data; give another --out")
         return False
     if run.method == LATE_AVERAGE:
-        table, figures = (
-            _averaged(run, base, out),
-            {"epochs": 0, "parameters": 0, "seconds": 0.0, "training_samples": 0},
-        )
+        table, figures = _averaged(run, base, out), Training(0, 0, 0, 0.0)
     else:
         table, figures = _trained(run, base, singles, data, folder, command, device)
     scores = score(table["label"].tolist(), table["prediction"].tolist(), base.labels)
@@ -107,7 +114,7 @@ def do(run: Run, base: ClassifierRecipe, data: InMemory, out: Path, *, command: 
         scores.balanced_accuracy,
         scores.macro_f1,
         test_samples=len(table),
-        **figures,
+        **asdict(figures),
     )
     with written_whole(folder / RESULT) as path:
         path.write_text(json.dumps({**asdict(result), "settings": settings}, indent=1) + "\n", encoding="utf-8")
@@ -134,8 +141,8 @@ def _trained(
     folder: Path,
     command: str,
     device: str,
-) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The test's decisions, and figures of the training."""
+) -> tuple[pd.DataFrame, Training]:
+    """The test's decisions, and what the training took."""
     own = run.trained_as
     recipe = recipe_of(base, METHODS[run.method], CONDITIONS[own.condition], run.seed, singles)
     table = data.manifest.table
@@ -154,12 +161,12 @@ def _trained(
     loaded = load_model(str(model))
     evaluation = evaluate(loaded.model, recipe, rows.samples(rows_of_splits(table, _TEST), training=False))
     epochs = pd.read_csv(folder / "metrics.csv")
-    figures = {
-        "training_samples": len(training),
-        "epochs": len(epochs),
-        "parameters": sum(part.numel() for part in loaded.model.parameters() if part.requires_grad),
-        "seconds": round(float(epochs["seconds"].sum()), 2),
-    }
+    figures = Training(
+        training_samples=len(training),
+        epochs=len(epochs),
+        parameters=sum(part.numel() for part in loaded.model.parameters() if part.requires_grad),
+        seconds=round(float(epochs["seconds"].sum()), 2),
+    )
     return predictions_table(evaluation, table), figures
 
 

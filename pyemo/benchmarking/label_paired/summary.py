@@ -55,8 +55,9 @@ class Line:
 
 def summarise(runs: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str]) -> list[Line]:
     """A line for each condition and method that has runs, from :func:`pyemo.benchmarking.label_paired.runs.results`."""
-    accuracies = {
-        key: group.set_index("seed")["accuracy"] for key, group in runs.groupby(["condition", "method"], sort=False)
+    accuracies: dict[tuple[str, str], pd.Series] = {
+        (str(condition), str(method)): group.set_index("seed")["accuracy"]
+        for (condition, method), group in runs.groupby(["condition", "method"], sort=False)
     }
     lines = []
     for condition in conditions:
@@ -77,7 +78,9 @@ def summarise(runs: pd.DataFrame, conditions: Sequence[str], methods: Sequence[s
                     condition,
                     method,
                     len(own),
-                    *(_spread(own[metric]) for metric in ("accuracy", "balanced_accuracy", "macro_f1")),
+                    _spread(own["accuracy"]),
+                    _spread(own["balanced_accuracy"]),
+                    _spread(own["macro_f1"]),
                     seconds=float(own["seconds"].mean()),
                     against=against.get(method),
                     p_holm=corrected.get(method),
