@@ -7,6 +7,7 @@ nothing is converted silently. ``key=value`` overrides are parsed as YAML and ch
 from __future__ import annotations
 
 from pyemo.config.augmentation import AugmentationConfig, VoiceAugmentationConfig
+from pyemo.config.candide_au import CandideAuRecipe, VectorClassifierConfig
 from pyemo.config.model import FaceInput, Input, ModalityConfig, ModelConfig, VoiceInput
 from pyemo.config.reading import Recipe, dump_recipe, load_recipe, parse_recipe, recipe_names
 from pyemo.config.recipe import ClassifierRecipe, LateFusionRecipe, PublishedFigures, ThresholdRecipe
@@ -16,6 +17,7 @@ from pyemo.config.training import DistillationConfig, LossConfig, OptimizerConfi
 
 __all__ = [
     "AugmentationConfig",
+    "CandideAuRecipe",
     "ClassifierRecipe",
     "DistillationConfig",
     "FaceInput",
@@ -34,6 +36,7 @@ __all__ = [
     "Section",
     "ThresholdRecipe",
     "TrainingConfig",
+    "VectorClassifierConfig",
     "VoiceAugmentationConfig",
     "VoiceInput",
     "WindowConfig",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pyemo.config.recipe import Described
+from pyemo.config.sampling import FoldsConfig
 from pyemo.config.section import NonNegative, PluginConfig, Positive, Section
 
 
@@ -54,4 +55,6 @@ class CandideAuRecipe(Described):
     train_splits: Annotated[list[str], Field(min_length=1)] = ["train"]
     validation_splits: list[str] = ["validation"]
     """For early stopping of the dense network, and for the figures of the card; empty: none."""
+    folds: FoldsConfig = FoldsConfig()
+    """Of its cross-validation; ``classifier.folds`` are within the training rows of each."""
     seed: Annotated[int, Field(ge=0)] = 0

@@ -14,15 +14,17 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from pyemo.config.candide_au import CandideAuRecipe
 from pyemo.config.recipe import ClassifierRecipe, LateFusionRecipe, ThresholdRecipe
 from pyemo.config.section import Section
 from pyemo.errors import ConfigError, did_you_mean
 
-Recipe = ClassifierRecipe | LateFusionRecipe | ThresholdRecipe
+Recipe = ClassifierRecipe | LateFusionRecipe | ThresholdRecipe | CandideAuRecipe
 _SYSTEMS: dict[str, type[Section]] = {
     "classifier": ClassifierRecipe,
     "late-fusion": LateFusionRecipe,
     "threshold": ThresholdRecipe,
+    "candide-au": CandideAuRecipe,
 }
 _ADAPTER: TypeAdapter[Recipe] = TypeAdapter(Annotated[Recipe, Field(discriminator="system")])
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from importlib.resources import files
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from synthetic_faces import pose_of, project
 
 from pyemo import assets, plugins
@@ -17,7 +15,7 @@ from pyemo.candide_au.measuring import NO_FACE, TOO_SMALL, Input, measure
 from pyemo.candide_au.model import read_candide_au
 from pyemo.candide_au.samples import class_indices, read_samples
 from pyemo.candide_au.training import cross_validate_candide_au, evaluate_candide_au, train_candide_au
-from pyemo.config.candide_au import CandideAuRecipe
+from pyemo.config import CandideAuRecipe, load_recipe
 from pyemo.contracts import CropFrame, Face, Manifest
 from pyemo.errors import AssetError, DataError, PluginError
 from pyemo.media import crop_faces, read_image
@@ -81,8 +79,8 @@ def svm(**options):
 
 
 def test_packaged_recipe():
-    text = (files("pyemo.candide_au") / "candide-au.yaml").read_text(encoding="utf-8")
-    parsed = CandideAuRecipe.model_validate(yaml.safe_load(text))
+    parsed = load_recipe("candide-au")
+    assert isinstance(parsed, CandideAuRecipe)
     assert (parsed.name, parsed.features, parsed.classifier.name, len(parsed.labels)) == (
         "candide-au",
         "au",

@@ -33,7 +33,10 @@ def test_overrides() -> None:
         ("training.epochs=3.0", r"key 'training\.epochs'.*got 3\.0 \(float\)"),
         ("training.epochs='3'", r"key 'training\.epochs'.*got '3' \(str\)"),
         ("training.mixup=yes", r"key 'training\.mixup'.*got True \(bool\)"),
-        ("training.optimizer.lr=1", r"unknown key 'training\.optimizer\.lr' \(known here: betas, find_learning_rate, learning_rate"),
+        (
+            "training.optimizer.lr=1",
+            r"unknown key 'training\.optimizer\.lr' \(known here: betas, find_learning_rate, learning_rate",
+        ),
         ("training.optimizer.name=lamb", r"key 'training\.optimizer\.name'.*'adam', 'adamw' or 'sgd'"),
         ("training.optimizer.learning_rate=-1", r"key 'training\.optimizer\.learning_rate'.*greater than 0"),
         (
@@ -41,7 +44,10 @@ def test_overrides() -> None:
             r"unknown key 'model\.modalities\.face\.input\.siz'; did you mean 'size'",
         ),
         ("training.distillation={teachr: a}", r"unknown key 'training\.distillation\.teachr'; did you mean 'teacher'"),
-        ("system=other", r"key 'system': expected 'classifier' or 'late-fusion' or 'threshold', got 'other'"),
+        (
+            "system=other",
+            r"key 'system': expected 'classifier' or 'late-fusion' or 'threshold' or 'candide-au', got 'other'",
+        ),
         ("training.validation_splits=[]", "without validation_splits, keep must be 'last'"),
         ("training.epochs", r"expected dotted\.key=value"),
         ("name.first=x", "name is a value, not a section"),
