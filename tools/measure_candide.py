@@ -7,7 +7,8 @@
 
 ``synthetic``: faces of known shape, turn and action units are projected (200 pixels wide) and each landmark is perturbed; the table compares what
 the two stages find with the truth and with the Cramer-Rao bound, below which no unbiased method can get from one frame. ``faces``: landmarks in
-dlib's XML format (those of the data set named above are from dlib's own model, not by hand); errors are mean distances between mesh and landmarks over the distance between the eyes. ``clip``: needs the extra ``landmarks``.
+dlib's XML format (the file named above has the points of dlib's own model, not marks by hand); errors are mean distances between mesh and
+landmarks over the distance between the eyes. ``clip``: needs the extra ``landmarks``.
 """
 
 from __future__ import annotations
