@@ -18,7 +18,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 _FOLDERS = (_PACKAGE / "benchmarks", _PACKAGE.parent / "benchmarks")  # of an installed wheel, of a checkout
 _OWN = {  # all other suites are of ops
     "models": ("test_models.py", "test_cuda_models.py"),
-    "pipeline": ("test_pipeline.py",),
+    "pipeline": ("test_pipeline.py", "test_voice_training.py"),
 }
 _NEEDED = {"pytest": "pytest", "pytest_benchmark": "pytest-benchmark", "skimage": "scikit-image"}
 

@@ -23,7 +23,7 @@ def test_each_suite_belongs_to_one_part() -> None:
     parts = {part: {path.name for path in suites.suite_files(part)} for part in suites.PARTS}
     assert {"test_color_deconvolution.py", "test_window_attention.py"} <= parts["ops"]
     assert parts["models"] == {"test_models.py", "test_cuda_models.py"}
-    assert parts["pipeline"] == {"test_pipeline.py"}
+    assert parts["pipeline"] == {"test_pipeline.py", "test_voice_training.py"}
     assert sum(map(len, parts.values())) == len(suites.suite_files("all"))
     assert set.union(*parts.values()) == {path.name for path in CHECKOUT.glob("test_*.py")}
     assert all(path.is_file() for path in suites.suite_files("all"))
