@@ -115,8 +115,12 @@ def _empty(image: Tensor, dim: int, channels: int) -> Tensor:
     dtype = torch.float64 if image.dtype == torch.float64 else torch.float32
     if image.is_contiguous():
         return torch.empty(shape, dtype=dtype, device=image.device)
-    order = sorted(range(image.ndim), key=image.stride, reverse=True)
-    return torch.empty_permuted(shape, order, dtype=dtype, device=image.device)
+    return torch.empty_permuted(shape, _order(image), dtype=dtype, device=image.device)
+
+
+def _order(image: Tensor) -> list[int]:
+    """Of its dimensions in memory, outermost first."""
+    return sorted(range(image.ndim), key=image.stride, reverse=True)
 
 
 class _Operator:
@@ -207,7 +211,7 @@ class _Operator:
     ) -> Tensor:
         kernel = getattr(cuda.require_built(), self.name)
         output = self.fake(image, matrix, constants, channel_dim, clip)
-        image, matrix = _few_dimensions(image), _on_device(matrix)
+        image, matrix = _few_loops(image, _order(image)), _on_device(matrix)
         view = None if matrix is None else tensor_view(matrix)
         kernel(cuda.queue_of(image), tensor_view(image), channel_dim, constants, view, clip, tensor_view(output))
         return output
@@ -280,7 +284,9 @@ class _Operator:
             grad, image, matrix, constants, channel_dim, clip, wants_image, wants_matrix
         )
         wants_matrix = wants_matrix and matrix is not None
-        grad, image, matrix = _few_dimensions(grad), _few_dimensions(image), _on_device(matrix)
+        order, matrix = _order(image), _on_device(matrix)
+        target = grad_image if image.ndim <= 12 or not wants_image else _dense_like(image, order)
+        grad, image = _few_loops(grad, order), _few_loops(image, order)
         queue = cuda.queue_of(image)
         workspace = cuda.workspace(image, module.color_backward_workspace(queue[0]) if wants_matrix else 0)
         getattr(module, f"{self.name}_backward")(
@@ -291,11 +297,11 @@ class _Operator:
             constants,
             None if matrix is None else tensor_view(matrix),
             clip,
-            tensor_view(grad_image) if wants_image else None,
+            tensor_view(target) if wants_image else None,
             tensor_view(grad_matrix) if wants_matrix else None,
             tensor_view(workspace),
         )
-        return grad_image, grad_matrix
+        return grad_image if target is grad_image else grad_image.copy_(target), grad_matrix
 
     def run_reference_backward(
         self,
@@ -339,9 +345,14 @@ def _coefficients(matrix: Tensor | None, constants: list[float]) -> list[float]:
     return constants if matrix is None else matrix.flatten().tolist()
 
 
-def _few_dimensions(tensor: Tensor) -> Tensor:
-    """Itself, or a copy if it may have more dimensions than a CUDA kernel walks through."""
-    return tensor if tensor.ndim <= 12 else tensor.contiguous()
+def _few_loops(tensor: Tensor, order: list[int]) -> Tensor:
+    """Itself, or a dense copy in that order if it may have more dimensions than a CUDA kernel walks through: dense ones of one order are
+    walked through as one."""
+    return tensor if tensor.ndim <= 12 else _dense_like(tensor, order).copy_(tensor)
+
+
+def _dense_like(tensor: Tensor, order: list[int]) -> Tensor:
+    return torch.empty_permuted(tensor.shape, order, dtype=tensor.dtype, device=tensor.device)
 
 
 def _on_device(matrix: Tensor | None) -> Tensor | None:

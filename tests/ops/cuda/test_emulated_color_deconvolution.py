@@ -94,3 +94,8 @@ def test_more_dimensions_than_the_kernels_walk_through(emulated: object, assert_
     full = reference.as_tensor(None, constants, (3, -1), image.device)
     output = color._deconvolution.run_cuda(image, None, constants, 0, True)
     assert_near(output, reference.deconvolve(image.double(), full, 0, True), 3e-7)
+    assert output.stride() == color._deconvolution.fake(image, None, constants, 0, True).stride()
+    grad = torch.rand_like(output)
+    grad_image, _ = color._deconvolution.run_cuda_backward(grad, image, None, constants, 0, True, True, False)
+    expected, _ = reference.deconvolve_backward(grad.double(), image.double(), full, 0, True)
+    assert_near(grad_image, expected, 1e-6)
