@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pyemo.candide.fit import NEUTRAL_FRAMES, PRIOR, Expression, personalise, track_expressions
+from pyemo.candide.fit import NEUTRAL_FRAMES, PRIOR, Expression, PersonalFace, personalise, track_expressions
 from pyemo.candide.mesh import FaceMesh
 from pyemo.candide.units import ACTION_UNITS
 from pyemo.contracts import Detector, Face, LandmarkDetector
@@ -85,7 +85,7 @@ def fit_tracks(
         mesh: Candide-3.
         tracks: (rows,) number of the track of each face, rows in order of time.
         landmarks: (rows, 68, 2) pixels, NaN where there are none.
-        neutral_frames: how many first frames.
+        neutral_frames: how many first frames; 0: none, everybody has the shape of the mesh.
         prior: as in :mod:`pyemo.candide.fit`.
 
     Returns:
@@ -96,7 +96,11 @@ def fit_tracks(
         rows = np.flatnonzero(tracks == track)
         rows = rows[~np.isnan(landmarks[rows]).any(axis=(1, 2))]
         if len(rows):
-            face = personalise(mesh, landmarks[rows[:neutral_frames]], prior=prior)
+            face = (
+                personalise(mesh, landmarks[rows[:neutral_frames]], prior=prior)
+                if neutral_frames
+                else PersonalFace.average(mesh)
+            )
             for row, expression in zip(rows, track_expressions(face, landmarks[rows], prior=prior), strict=True):
                 found[row] = expression
     return found

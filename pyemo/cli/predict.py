@@ -20,8 +20,8 @@ _SHOWN = 20
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Recognise emotions in videos, sounds, images, folders and globs. For each input DIR gets a report to look at (FILE.html), a timeline "
-        "(FILE.csv: a row for each face in each frame, and for each window of the sound with face -1) and a summary (FILE.json); all together a summary.csv and, if inputs fail, an "
-        "errors.csv. Run again after an interruption, it goes on with the inputs that are not done."
+        "(FILE.csv: a row for each face in each frame, and for each window of the sound with face -1) and a summary (FILE.json); all together "
+        "a summary.csv and, if inputs fail, an errors.csv. Run again after an interruption, it goes on with the inputs that are not done."
     )
     parser.epilog = "Exit status: 0 done, 1 nothing could be done, 2 wrong usage, 3 some inputs failed (errors.csv), 130 interrupted."
     parser.add_argument(
@@ -54,6 +54,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="face,voice",
         help="use only these of a model that joins several: face, voice or both (default: all it has)",
     )
+    parser.add_argument(
+        "--features",
+        metavar="au",
+        help="measure also, in each face of each frame, the action units of Candide-3 and the head's turn: further columns of the timeline "
+        "(needs the extra `landmarks`, and once `pyemo assets import candide3 FILE`)",
+    )
     parser.add_argument("--force", action="store_true", help="also do again what is done")
     parser.add_argument(
         "--profile", action="store_true", help="print how long each stage took (also in the JSON summaries)"
@@ -78,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         device=arguments.device,
         every=arguments.every,
         modalities=arguments.modalities.split(",") if arguments.modalities else None,
+        features=arguments.features.split(",") if arguments.features else (),
     )
     named = {Path(given) for given in arguments.inputs}
     inputs, left_out = [], {"audio": 0, "image": 0}
@@ -163,7 +170,7 @@ def record_lines(records: Mapping[Path, Record], out: Path) -> list[str]:
 def profile_lines(records: Mapping[Path, Record]) -> list[str]:
     """Seconds and milliseconds a frame of each stage, over all inputs."""
     frames = sum(record["frames"] for record in records.values())
-    stages = ("decode", "detect", "crop", "model", "voice", "write", "report", "total")
+    stages = ("decode", "detect", "crop", "landmarks", "model", "voice", "write", "report", "total")
     seconds = {stage: sum(record["timing"].get(stage, 0.0) for record in records.values()) for stage in stages}
     rows = [[stage, f"{spent:.2f}", f"{1000 * spent / max(frames, 1):.2f}"] for stage, spent in seconds.items()]
     rate = frames / max(seconds["total"] + seconds["write"] + seconds["report"], 1e-9)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,10 @@ from pyemo.recognition.classifier import FaceClassifier
 from pyemo.recognition.stopwatch import Stopwatch
 from pyemo.recognition.thumbnails import EVERY, MARGIN, SIDE, Thumbnail, ThumbnailKeeper
 from pyemo.recognition.timeline import timeline_rows
+
+if TYPE_CHECKING:
+    from pyemo.candide.timeline import FaceLandmarks
+    from pyemo.recognition.action_units import ActionUnits
 
 _BATCH = 64  # crops; beyond it no faster, only more uneven
 _AHEAD = 4 * _BATCH  # frames cropped ahead of the model; crops are small
@@ -47,22 +53,35 @@ class Analysis:
     thumbnails: tuple[Thumbnail, ...] = ()
 
 
-class Pipeline:
-    """Finds, crops and classifies faces; times its stages.
+class Pipeline(ABC):
+    """Finds faces; subclasses classify them. Times its stages. For one input.
 
-    ``clock`` gets ``detect`` (tracking included), ``crop``, ``model``, and ``wait``: how long detection waited for decoded frames.
+    Args:
+        detector: finds the faces.
+        clock: gets ``detect`` (tracking included), ``crop``, ``model``, ``landmarks`` (the fit of action units included), and ``wait``: how
+            long detection waited for decoded frames.
+        landmarks: gathers those of all faces, in the order of rows; empty.
+        units: with ``landmarks``, adds their columns to the timeline.
     """
 
-    def __init__(self, detector: Detector, classifier: FaceClassifier, clock: Stopwatch) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        clock: Stopwatch,
+        landmarks: FaceLandmarks | None = None,
+        units: ActionUnits | None = None,
+    ) -> None:
         self._detector = detector
-        self._classifier = classifier
         self._clock = clock
+        self._landmarks = landmarks
+        self._units = units
 
     def image(self, image: np.ndarray) -> Analysis:
         """One picture, RGB uint8 (H, W, 3); faces are numbered from the surest detection on."""
         with self._clock.measure("detect"):
             faces = self._detector.detect([image])[0]
         numbers = list(range(len(faces)))
+        self._mark(image, numbers, faces)
         views = self._views(image, dict(enumerate(faces)))
         return self._classify([CroppedFrame(np.nan, np.nan, numbers, self._crop(image, faces), views)], None)
 
@@ -92,16 +111,35 @@ class Pipeline:
             shown = {track: face for track, face in faces.items() if seen[track] % EVERY == 0}
             seen.update(faces.keys())
             image = current.frame.image
+            self._mark(image, list(faces), list(faces.values()))
             yield CroppedFrame(
                 start, end, list(faces), self._crop(image, list(faces.values())), self._views(image, shown)
             )
 
+    def _mark(self, image: np.ndarray, tracks: list[int], faces: list[Face]) -> None:
+        if self._landmarks is not None:
+            with self._clock.measure("landmarks"):
+                self._landmarks.add(image, tracks, faces)
+
+    @abstractmethod
     def _crop(self, image: np.ndarray, faces: list[Face]) -> np.ndarray:
-        face_input = self._classifier.face_input
-        with self._clock.measure("crop"):
-            return crop_faces(
-                image, faces, size=face_input.size, channels=face_input.channels, frame=self._detector.crop_frame
-            )
+        """What the model sees of each face, uint8 (faces, channels, size, size)."""
+
+    @abstractmethod
+    def _classify(self, frames: Iterable[CroppedFrame], progress: Callable[[int], None] | None) -> Analysis:
+        """Take all frames; ``progress`` as in :meth:`video`."""
+
+    def _timeline(
+        self, labels: tuple[str, ...], rows: np.ndarray, scores: np.ndarray, kept: np.ndarray | None = None
+    ) -> pd.DataFrame:
+        """Rows (N, 3) and scores (N, labels) of all faces, or of those where ``kept`` (N,) is true, with their action units if wanted."""
+        chosen = np.ones(len(rows), bool) if kept is None else kept
+        table = timeline_rows(labels, rows[chosen], scores[chosen])
+        if self._units is None or self._landmarks is None:
+            return table
+        with self._clock.measure("landmarks"):
+            units = self._units.table(self._landmarks)[chosen].reset_index(drop=True)
+        return pd.concat([table, units], axis=1)
 
     def _views(self, image: np.ndarray, faces: dict[int, Face]) -> dict[int, np.ndarray]:
         """What a thumbnail would show of each face."""
@@ -116,6 +154,28 @@ class Pipeline:
             )
         # A copy each: a slice would keep all of them.
         return {track: crop.transpose(1, 2, 0).copy() for track, crop in zip(faces, crops, strict=True)}
+
+
+class CropPipeline(Pipeline):
+    """Crops faces and classifies the crops, while further frames come. Arguments: :class:`Pipeline`."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        classifier: FaceClassifier,
+        clock: Stopwatch,
+        landmarks: FaceLandmarks | None = None,
+        units: ActionUnits | None = None,
+    ) -> None:
+        super().__init__(detector, clock, landmarks, units)
+        self._classifier = classifier
+
+    def _crop(self, image: np.ndarray, faces: list[Face]) -> np.ndarray:
+        face_input = self._classifier.face_input
+        with self._clock.measure("crop"):
+            return crop_faces(
+                image, faces, size=face_input.size, channels=face_input.channels, frame=self._detector.crop_frame
+            )
 
     def _classify(self, frames: Iterable[CroppedFrame], progress: Callable[[int], None] | None) -> Analysis:
         # Growing arrays: results in pieces, allocated between the model's large temporaries, would keep those from being given back.
@@ -140,7 +200,10 @@ class Pipeline:
         if waiting:
             probabilities.frombytes(self._run(waiting))
             self._keep_surest(keeper, candidates, probabilities)
-        return Analysis(_table(self._classifier.labels, rows, probabilities), count, last - first, keeper.thumbnails())
+        labels = self._classifier.labels
+        scores = np.array(probabilities, np.float32).reshape(-1, len(labels))
+        timeline = self._timeline(labels, np.array(rows).reshape(-1, 3), scores)
+        return Analysis(timeline, count, last - first, keeper.thumbnails())
 
     def _keep_surest(
         self,
@@ -160,11 +223,6 @@ class Pipeline:
         """float32 probabilities, crop by crop."""
         with self._clock.measure("model"):
             return self._classifier(np.stack(crops)).tobytes()
-
-
-def _table(labels: tuple[str, ...], rows: array[float], probabilities: array[float]) -> pd.DataFrame:
-    scores = np.array(probabilities, np.float32).reshape(-1, len(labels))
-    return timeline_rows(labels, np.array(rows).reshape(-1, 3), scores)
 
 
 def _with_next(items: Iterable[TrackedFrame]) -> Iterator[tuple[TrackedFrame, TrackedFrame | None]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +20,20 @@ from pyemo.media import AudioReader, has_audio, kind
 from pyemo.recognition.classifier import FaceClassifier
 from pyemo.recognition.clips import ClipClassifier
 from pyemo.recognition.late_fusion import common_labels
-from pyemo.recognition.pipeline import Analysis
+from pyemo.recognition.pipeline import Analysis, CropPipeline, Pipeline
 from pyemo.recognition.result import Kind, Result
 from pyemo.recognition.seeing import FaceAnalyser, Progress
 from pyemo.recognition.stopwatch import Stopwatch
 from pyemo.recognition.timeline import VOICE, timeline_rows
 from pyemo.recognition.voice import SILENCE_DB, VoiceClassifier, VoiceStream, VoiceWindow
-from pyemo.weights import LoadedFusion, LoadedModel, load_any
+from pyemo.weights import AnyModel, LoadedCandideAu, LoadedFusion, LoadedModel, load_any
 from pyemo.weights.store import WEIGHTS
 
 DEFAULT_THRESHOLD = 0.2
 """The paper's optimum for seven labels on two of its three collections (0.05 on the third)."""
 DEFAULT_EVERY = 8
 MODALITIES = ("face", "voice")
+FEATURES = ("au",)
 
 
 class Recogniser:
@@ -50,22 +51,27 @@ class Recogniser:
         every: in videos the detector looks at every ``every``-th frame (and wherever faces come, go or move fast); faces are tracked
             between, and every frame is classified. 1 detects in each frame.
         modalities: use only these of a late fusion: ``face``, ``voice`` or both.
+        features: what else to measure of each face in each frame; ``au``: the columns :data:`pyemo.candide.timeline.COLUMNS` of the timeline,
+            action units and the head's turn. Landmarks are those of the detector if it marks 68 points in a known face, else of ``dlib-68``.
 
     Raises:
         ModelError: the members of a fusion share fewer than two emotions.
-        PluginError: no such detector, or it refuses the options.
-        ConfigError: no such device, ``every`` below 1, or a modality that the model does not have.
+        PluginError: no such detector, it refuses the options, or it is an object that marks no landmarks where these are needed.
+        AssetError: action units are wanted, by ``features`` or by the model, and the mesh or the landmarks' model is not there.
+        ConfigError: no such device, ``every`` below 1, a modality that the model does not have, an unknown feature, or one of faces with a
+            model that does not look at each face.
     """
 
     def __init__(
         self,
-        model: LoadedModel | LoadedFusion,
+        model: AnyModel,
         detector: str | Detector = "dlib",
         *,
         detector_options: Mapping[str, Any] | None = None,
         device: str = "auto",
         every: int = DEFAULT_EVERY,
         modalities: Sequence[str] | None = None,
+        features: Sequence[str] = (),
     ) -> None:
         if every < 1:
             raise ConfigError(f"every must be at least 1, got {every}")
@@ -80,17 +86,39 @@ class Recogniser:
             self._detector = detector
             self._detector_name = f"{type(detector).__module__}.{type(detector).__qualname__}"
         self._detector_options = dict(detector_options or {})
+        self._feature_columns: tuple[str, ...] = ()
         self.labels = _labels(self._members)
         """The emotions, in the order of the columns of a timeline."""
         self._faces = self._voice = self._clips = None
+        self._features = _features(features, self._members, model.recipe.name)
         if "face" in self._members:
-            self._faces = FaceAnalyser(
-                self._detector, FaceClassifier(self._members["face"], device, self.labels), every
-            )
-        if "voice" in self._members:
-            self._voice = VoiceClassifier(self._members["voice"], device, self.labels)
-        if "clip" in self._members:
-            self._clips = ClipClassifier(self._members["clip"], lambda: self._detector, every, device)
+            name = detector if isinstance(detector, str) else None
+            self._faces = FaceAnalyser(self._pipelines(self._members["face"], name, device), every)
+        if isinstance(voice := self._members.get("voice"), LoadedModel):
+            self._voice = VoiceClassifier(voice, device, self.labels)
+        if isinstance(clip := self._members.get("clip"), LoadedModel):
+            self._clips = ClipClassifier(clip, lambda: self._detector, every, device)
+
+    def _pipelines(
+        self, model: LoadedModel | LoadedCandideAu, detector: str | None, device: str
+    ) -> Callable[[Stopwatch], Pipeline]:
+        """What makes the pipeline of an input; ``detector``: the name of the plug-in that finds the faces, if it is one."""
+        if isinstance(model, LoadedModel) and not self._features:
+            classifier = FaceClassifier(model, device, self.labels)
+            return lambda clock: CropPipeline(self._detector, classifier, clock)
+        # SciPy and scikit-learn are slow to import.
+        from pyemo.candide.timeline import FaceLandmarks
+        from pyemo.recognition.action_units import ActionUnits, marking_detector
+        from pyemo.recognition.landmarks import LandmarkClassifier, LandmarkPipeline
+
+        marker = marking_detector(self._detector, detector, self._detector_options)
+        units = ActionUnits() if self._features else None
+        self._feature_columns = () if units is None else units.columns
+        if isinstance(model, LoadedCandideAu):
+            of_landmarks = LandmarkClassifier(model)
+            return lambda clock: LandmarkPipeline(self._detector, of_landmarks, clock, FaceLandmarks(marker), units)
+        of_crops = FaceClassifier(model, device, self.labels)
+        return lambda clock: CropPipeline(self._detector, of_crops, clock, FaceLandmarks(marker), units)
 
     def settings(self) -> dict[str, Any]:
         """What a timeline depends on beside its input."""
@@ -105,6 +133,7 @@ class Recogniser:
             "detector": self._detector_name,
             "detector_options": self._detector_options,
             "every": self._every,
+            "features": list(self._features),
         }
 
     def takes(self, kind: str) -> bool:
@@ -165,7 +194,7 @@ class Recogniser:
             kind=medium,
             source=None if isinstance(source, np.ndarray) else str(source),
             labels=self.labels,
-            timeline=analysis.timeline,
+            timeline=self._completed(analysis.timeline),
             frames=analysis.frames,
             duration=None if math.isnan(analysis.duration) else analysis.duration,
             threshold=threshold,
@@ -178,6 +207,13 @@ class Recogniser:
             if isinstance(self._model, LoadedFusion)
             else {},
         )
+
+    def _completed(self, timeline: pd.DataFrame) -> pd.DataFrame:
+        """With the columns of features, NaN where none were measured: rows of the voice, inputs without pictures."""
+        if not self._feature_columns:
+            return timeline
+        absent = {name: np.float32(np.nan) for name in self._feature_columns if name not in timeline}
+        return timeline.assign(**absent).astype(dict.fromkeys(self._feature_columns, np.float32))
 
     def _streams(
         self, source: Path | np.ndarray, clock: Stopwatch, progress: Progress | None
@@ -281,6 +317,7 @@ def load(
     device: str = "auto",
     every: int = DEFAULT_EVERY,
     modalities: Sequence[str] | None = None,
+    features: Sequence[str] = (),
 ) -> Recogniser:
     """The recogniser with a packaged model, a model folder or ``hf-hub:organisation/name``.
 
@@ -297,6 +334,7 @@ def load(
         device=device,
         every=every,
         modalities=modalities,
+        features=features,
     )
 
 
@@ -305,9 +343,12 @@ def check_threshold(threshold: float | None) -> None:
         raise ConfigError(f"threshold must be a number from 0 to 1, or none, got {threshold}")
 
 
-def _members(model: LoadedModel | LoadedFusion, modalities: Sequence[str] | None) -> dict[str, LoadedModel]:
+def _members(model: AnyModel, modalities: Sequence[str] | None) -> dict[str, LoadedModel | LoadedCandideAu]:
     """``face`` and ``voice``, or ``clip``, each with its model."""
-    if isinstance(model, LoadedFusion):
+    members: dict[str, LoadedModel | LoadedCandideAu]
+    if isinstance(model, LoadedCandideAu):
+        members = {"face": model}
+    elif isinstance(model, LoadedFusion):
         members = {name: model.members[name] for name in MODALITIES if name in model.members}
     else:
         config = model.recipe.model
@@ -328,7 +369,17 @@ def _members(model: LoadedModel | LoadedFusion, modalities: Sequence[str] | None
     return {name: members[name] for name in members if name in modalities}
 
 
-def _labels(members: Mapping[str, LoadedModel]) -> tuple[str, ...]:
+def _features(features: Sequence[str], members: Mapping[str, object], name: str) -> tuple[str, ...]:
+    if foreign := [feature for feature in features if feature not in FEATURES]:
+        raise ConfigError(f"features: expected {' or '.join(map(repr, FEATURES))}, got {foreign[0]!r}")
+    if features and "face" not in members:
+        raise ConfigError(
+            f"features: {features[0]!r} is measured in each face of each frame, and {name} does not look at these"
+        )
+    return tuple(dict.fromkeys(features))
+
+
+def _labels(members: Mapping[str, LoadedModel | LoadedCandideAu]) -> tuple[str, ...]:
     if len(members) == 1:
         return tuple(next(iter(members.values())).recipe.labels)
     return common_labels({member.recipe.name: member.recipe.labels for member in members.values()})

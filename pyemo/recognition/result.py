@@ -55,8 +55,9 @@ class Result:
     """One row for each face in each frame, and one for each window of the sound, whose ``face`` is -1; by time and then by face.
 
     ``start`` and ``end`` in seconds (float64; from the frame's time to the next frame's; NaN where the input has no time), ``face`` (int64),
-    ``label`` (the most probable emotion) and a column (float32) with the probability of each emotion, named after it. Nothing is averaged
-    or merged: :attr:`segments` does that."""
+    ``label`` (the most probable emotion) and a column (float32) with the probability of each emotion, named after it. With the feature
+    ``au`` also the columns :data:`pyemo.candide.timeline.COLUMNS` (float32; NaN for the voice and for faces without landmarks). Nothing is
+    averaged or merged: :attr:`segments` does that."""
     frames: int
     """Frames analysed, with and without faces."""
     duration: float | None
@@ -66,8 +67,8 @@ class Result:
     warnings: tuple[str, ...] = ()
     """What is wrong with the input though it could be read, for instance that a video is cut off."""
     timing: dict[str, float] = field(default_factory=dict)
-    """Seconds that each stage worked (decode, detect with tracking, crop, model, write, report) and ``total``, the clock on the wall without
-    the last two. Stages run side by side, so their sum may be larger."""
+    """Seconds that each stage worked (decode, detect with tracking, crop, landmarks, model, write, report) and ``total``, the clock on the wall
+    without the last two. Stages run side by side, so their sum may be larger."""
     thumbnails: tuple[Thumbnail, ...] = ()
     """A few pictures of each face that was seen long, by face, the surest first."""
     missing: dict[str, str] = field(default_factory=dict)
@@ -157,12 +158,13 @@ class Result:
 
     @property
     def segments(self) -> pd.DataFrame:
-        """The timeline with successive frames of one face and one label joined, and their probabilities averaged."""
+        """The timeline with successive frames of one face and one label joined, and their probabilities and features averaged."""
         timeline = self.timeline.sort_values("face", kind="stable")
         before = timeline.shift()
         joined = (timeline["face"] == before["face"]) & (timeline["label"] == before["label"])
         joined &= (timeline["start"] == before["end"]) | timeline["start"].isna()
-        how = {"start": "first", "end": "last", "face": "first", "label": "first", **dict.fromkeys(self.labels, "mean")}
+        how = {"start": "first", "end": "last", "face": "first", "label": "first"}
+        how |= {str(name): "mean" for name in timeline if name not in how}
         segments = timeline.groupby((~joined).cumsum().to_numpy()).agg(how)
         return segments.sort_values(["start", "face"], kind="stable", ignore_index=True)
 

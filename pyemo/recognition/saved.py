@@ -43,17 +43,17 @@ def read_result(path: Path) -> tuple[Result, dict[str, Any]]:
     try:
         labels = tuple(record["votes"]["counts"])
         timeline = pd.read_csv(table, keep_default_na=True)
-        if list(timeline.columns) != [*_COLUMNS, *labels]:
-            raise DataError(
-                f"{table}: expected the columns {', '.join([*_COLUMNS, *labels])}, got {', '.join(map(str, timeline))}"
-            )
+        expected = [*_COLUMNS, *labels]
+        measured = tuple(timeline.columns[len(expected) :])
+        if list(timeline.columns[: len(expected)]) != expected or not _are_features(measured):
+            raise DataError(f"{table}: expected the columns {', '.join(expected)}, got {', '.join(map(str, timeline))}")
         timeline = timeline.astype(
             {
                 "start": np.float64,
                 "end": np.float64,
                 "face": np.int64,
                 "label": object,
-                **dict.fromkeys(labels, np.float32),
+                **dict.fromkeys([*labels, *measured], np.float32),
             }
         )
         source = record.get("input", {}).get("path") or record["source"]
@@ -91,6 +91,15 @@ def _thumbnails(path: Path, record: dict[str, Any]) -> tuple[Any, ...]:
         return read_sheet(path.with_suffix(".faces.jpg"), described)
     except MediaError:
         return ()  # somebody took the faces away, perhaps on purpose; the rest is as good
+
+
+def _are_features(columns: tuple[str, ...]) -> bool:
+    """Whether the columns after the labels are those of action units, or there are none."""
+    if not columns:
+        return True
+    from pyemo.candide.timeline import COLUMNS  # SciPy is slow to import
+
+    return columns == COLUMNS
 
 
 def _is_record(path: Path) -> bool:

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pyemo.contracts import Detector
 from pyemo.errors import MediaError
 from pyemo.media import VideoFrame, VideoReader, find_media, kind, prefetch, read_image
-from pyemo.recognition.classifier import FaceClassifier
 from pyemo.recognition.pipeline import Analysis, Pipeline
 from pyemo.recognition.result import Kind
 from pyemo.recognition.stopwatch import Stopwatch
@@ -27,13 +25,12 @@ class FaceAnalyser:
     """A detector, a tracker and a face model, on whatever can be seen.
 
     Args:
-        detector: finds the faces.
-        classifier: classifies them.
+        pipeline: makes, for an input, what finds and classifies its faces, with the clock that times it.
         every: in videos the detector looks at every ``every``-th frame.
     """
 
-    def __init__(self, detector: Detector, classifier: FaceClassifier, every: int) -> None:
-        self._detector, self._classifier, self._every = detector, classifier, every
+    def __init__(self, pipeline: Callable[[Stopwatch], Pipeline], every: int) -> None:
+        self._pipeline, self._every = pipeline, every
 
     def analyse(
         self, source: Path | np.ndarray, clock: Stopwatch, progress: Progress | None
@@ -44,7 +41,7 @@ class FaceAnalyser:
             MediaError: the source is not there, cannot be decoded, or is a sound.
             ValueError: an array of another shape or dtype.
         """
-        pipeline = Pipeline(self._detector, self._classifier, clock)
+        pipeline = self._pipeline(clock)
         if isinstance(source, np.ndarray):
             if source.ndim != 3 or source.shape[2] != 3 or not source.size or source.dtype != np.uint8:
                 raise ValueError(f"expected an RGB image, uint8 (H, W, 3), got {source.dtype} {source.shape}")

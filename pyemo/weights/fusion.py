@@ -1,4 +1,4 @@
-"""Models that join others: a folder with ``config.yaml`` (system: late-fusion) and ``card.md``, and no weights of its own."""
+"""Models of any system. Those that join others are a folder with ``config.yaml`` (system: late-fusion) and ``card.md``, no weights of its own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyemo.config import LateFusionRecipe, parse_recipe
+from pyemo.config import CandideAuRecipe, LateFusionRecipe, parse_recipe
 from pyemo.errors import ModelError
+from pyemo.weights.landmarks import LoadedCandideAu, read_landmark_model
 from pyemo.weights.names import load_model, locate
 from pyemo.weights.store import CARD, CONFIG, LoadedModel
 
@@ -31,8 +32,11 @@ class LoadedFusion:
         return next((weight for name, weight in self.recipe.weights.items() if name == modality), 1.0)
 
 
-def load_any(model: str | os.PathLike[str] = "default") -> LoadedModel | LoadedFusion:
-    """Load a trained model, or one that joins several; ``model`` and errors as for :func:`pyemo.weights.load_model`.
+AnyModel = LoadedModel | LoadedFusion | LoadedCandideAu
+
+
+def load_any(model: str | os.PathLike[str] = "default") -> AnyModel:
+    """Load a trained network, a model of landmarks, or one that joins several; ``model`` and errors as for :func:`pyemo.weights.load_model`.
 
     Raises:
         ModelError: also if a member has other modalities than its own.
@@ -42,6 +46,8 @@ def load_any(model: str | os.PathLike[str] = "default") -> LoadedModel | LoadedF
     if not config.is_file():
         raise ModelError(f"{folder} is not a complete model folder: {CONFIG} is missing")
     recipe = parse_recipe(config.read_text(encoding="utf-8"), str(config))
+    if isinstance(recipe, CandideAuRecipe):
+        return read_landmark_model(folder)
     if not isinstance(recipe, LateFusionRecipe):
         return load_model(model)
     members = {}

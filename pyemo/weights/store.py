@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from pyemo import __version__
-from pyemo.config import ClassifierRecipe, LateFusionRecipe, dump_recipe, parse_recipe
+from pyemo.config import CandideAuRecipe, ClassifierRecipe, LateFusionRecipe, dump_recipe, parse_recipe
 from pyemo.errors import ModelError
 from pyemo.model import EmotionModel, build_model
 
@@ -97,6 +97,10 @@ def read_model(folder: Path) -> LoadedModel:
     if isinstance(recipe, LateFusionRecipe):
         members = " and ".join(recipe.members.values())
         raise ModelError(f"{recipe.name} joins {members} and has no network of its own; give one of these")
+    if isinstance(recipe, CandideAuRecipe):
+        raise ModelError(
+            f"{recipe.name} ({recipe.system}) decides from landmarks and is no network; here one of faces or voices is needed"
+        )
     if not isinstance(recipe, ClassifierRecipe):
         raise ModelError(f"{folder / CONFIG}: expected system: classifier, got {recipe.system}")
     if not (folder / WEIGHTS).is_file():

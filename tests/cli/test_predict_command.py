@@ -66,6 +66,7 @@ def test_options_reach_the_recogniser(pyemo: Pyemo, loaded: Loaded, media: Path)
                 "device": "cpu",
                 "every": 3,
                 "modalities": None,
+                "features": (),
             },
         )
     ]
@@ -91,6 +92,7 @@ def test_formats_and_profile(pyemo: Pyemo, loaded: Loaded, media: Path) -> None:
         "decode",
         "detect",
         "crop",
+        "landmarks",
         "model",
         "voice",
         "write",

@@ -17,7 +17,7 @@ from pyemo.errors import ConfigError, MediaError, ModelError, PluginError
 from pyemo.media import VideoFrame
 from pyemo.recognition import Recogniser
 from pyemo.recognition.classifier import FaceClassifier
-from pyemo.recognition.pipeline import Pipeline
+from pyemo.recognition.pipeline import CropPipeline
 from pyemo.recognition.stopwatch import Stopwatch
 
 
@@ -47,7 +47,7 @@ def test_timeline_of_one_face(recogniser: Recogniser, tmp_path: Path) -> None:
 def test_intervals_end_where_the_next_frame_begins(tmp_path: Path) -> None:
     times = [0.0, 0.04, 0.1, 0.12, 0.3, 0.31, 0.5, 0.52, 0.6, 0.64]
     frames = [VideoFrame(index, time, picture({40: "happy"})) for index, time in enumerate(times)]
-    pipeline = Pipeline(SquareDetector(), FaceClassifier(brightness_model(tmp_path), "cpu"), Stopwatch())
+    pipeline = CropPipeline(SquareDetector(), FaceClassifier(brightness_model(tmp_path), "cpu"), Stopwatch())
     analysis = pipeline.video(frames, every=2, last_interval=0.05, progress=None)
     assert analysis.timeline["start"].tolist() == times
     assert analysis.timeline["end"].tolist() == [*times[1:], pytest.approx(0.69)]
@@ -197,7 +197,7 @@ def test_progress_rises_to_the_number_of_frames(recogniser: Recogniser, tmp_path
 
 
 def test_pictures_in_memory_are_bounded(tmp_path: Path) -> None:
-    pipeline = Pipeline(SquareDetector(), FaceClassifier(brightness_model(tmp_path), "cpu"), Stopwatch())
+    pipeline = CropPipeline(SquareDetector(), FaceClassifier(brightness_model(tmp_path), "cpu"), Stopwatch())
     alive = most = 0
 
     def gone() -> None:
