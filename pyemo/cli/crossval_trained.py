@@ -26,8 +26,8 @@ _CHILD = "PYEMO_CROSSVAL_CHILD"
 
 def cross_validate_trained(recipe: ClassifierRecipe, arguments: argparse.Namespace) -> int:
     """Run the folds, one after the other or side by side, and show what those that are done gave."""
+    from pyemo.cli.failures import report_failures
     from pyemo.cli.progress import preparation_progress
-    from pyemo.data.preparation import ERRORS
     from pyemo.data.recipe_data import fold_numbers, open_recipe_data
     from pyemo.files import check_writable
     from pyemo.training.crossval import gather
@@ -44,6 +44,7 @@ def cross_validate_trained(recipe: ClassifierRecipe, arguments: argparse.Namespa
             options=keyed(arguments.data_option, "--data-option"),
             check=lambda manifest: fold_numbers(manifest, recipe),
             listener=listener,
+            is_prepared=child,
         )
     if not child:
         for problem in data.manifest.problems:
@@ -64,10 +65,7 @@ def cross_validate_trained(recipe: ClassifierRecipe, arguments: argparse.Namespa
     result.save(out, {"recipe": recipe.model_dump(mode="json"), "data": data.name, "failures": len(data.failures)})
     print("\n".join(_lines(result)))
     print(f"written: {out}")
-    if data.failures:
-        print(f"pyemo: {len(data.failures)} rows could not be read; all in {prepared / ERRORS}", file=sys.stderr)
-        return 3
-    return 0
+    return report_failures(data, prepared)
 
 
 def _wanted(text: str | None, numbers: np.ndarray) -> list[int]:

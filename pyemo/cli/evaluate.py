@@ -56,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from pyemo.cli.failures import report_failures
     from pyemo.cli.progress import preparation_progress
     from pyemo.data.recipe_data import open_recipe_data
     from pyemo.data.samples import rows_of_splits
@@ -72,11 +73,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         check_writable(arguments.out)
     loaded = load_model(arguments.model)
+    prepared = arguments.prepared or (arguments.out or Path("runs") / loaded.recipe.name) / "prepared"
     with preparation_progress() as listener:
         data = open_recipe_data(
             arguments.data,
             loaded.recipe,
-            arguments.prepared or (arguments.out or Path("runs") / loaded.recipe.name) / "prepared",
+            prepared,
             options=keyed(arguments.data_option, "--data-option"),
             listener=listener,
         )
@@ -106,6 +108,9 @@ def run(arguments: argparse.Namespace) -> int:
         mirrored = evaluate(loaded.model, loaded.recipe, samples, mirror=True)
         figures.append(f"{split}, mean of image and mirrored image: accuracy {mirrored.scores.accuracy:.2%}.")
     print("\n".join(figures))
+    for published in loaded.recipe.published:
+        if published.data == name:
+            print(f"published ({published.note or name}): {published.metric} {published.mean:.2f} %")
     print("\n".join(_lines(measures)))
     if arguments.out:
         stem = f"evaluation-{arguments.split}"
@@ -130,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
             *options,
         ]
         _add_to_card(loaded.folder, figures, shlex.join(command))
-    return 0
+    return report_failures(data, prepared)
 
 
 def _lines(measures: Measures) -> list[str]:

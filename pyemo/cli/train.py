@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
+    from pyemo.cli.failures import report_failures
     from pyemo.cli.progress import preparation_progress
     from pyemo.config import ClassifierRecipe, load_recipe
     from pyemo.data.recipe_data import open_recipe_data, split_rows
@@ -34,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not isinstance(recipe, ClassifierRecipe):
         raise ConfigError(f"recipe {recipe.name} ({recipe.system}) has nothing to train; use pyemo crossval")
     out = arguments.out or Path("runs") / recipe.name
+    prepared = arguments.prepared or out / "prepared"
     # The machine's own folders do not belong into a card that others read.
     options = [word for option in arguments.data_option for word in ("--data-option", option)]
     try:
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
             data = open_recipe_data(
                 arguments.data,
                 recipe,
-                arguments.prepared or out / "prepared",
+                prepared,
                 options=keyed(arguments.data_option, "--data-option"),
                 check=lambda manifest: split_rows(manifest, recipe),
                 listener=listener,
@@ -66,4 +68,4 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"pyemo: stopped; the same command with --out {out} goes on after the last whole epoch", file=sys.stderr)
         return 130
     print(f"model: {folder}")
-    return 0
+    return report_failures(data, prepared)

@@ -20,8 +20,9 @@ class WindowConfig(Section):
 class SamplingConfig(Section):
     """What one training and one evaluation sample is.
 
-    Clips with one label are one sample each. Where frames are labelled (Aff-Wild2), ``windows`` around frames are, or successive
-    ``sequences`` of frames, each frame with its own label.
+    Clips with one label are one sample each. Where frames are labelled (Aff-Wild2), each labelled frame is: alone, or with the ``windows``
+    around it, or as a step of one of successive ``sequences``. Those three ways, and ``each_frame``, also split clips with one label,
+    which is then that of each frame; sounds without pictures stay whole.
     """
 
     slice_share: Range | None = None
@@ -38,7 +39,7 @@ class SamplingConfig(Section):
     frames: Annotated[int, Field(ge=1)] | None = None
     """Face frames of a sample, evenly spaced over it (repeated never: shorter ones are masked); None: all."""
     each_frame: bool = False
-    """Each face of a clip is a sample and a decision of its own, with the label of the clip."""
+    """Each face of a clip is a sample and a decision of its own."""
     windows: list[WindowConfig] = []
     """Dynamic sampling (Kim et al. 2023): windows tried around each labelled frame; in evaluation all are averaged."""
     sequences: Annotated[int, Field(ge=2)] | None = None
@@ -51,6 +52,17 @@ class SamplingConfig(Section):
     """In training, samples of the smaller classes are repeated until each class has as many as the largest."""
     wrong_partner: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of training samples whose sound comes from a sample with another label (a study of fuzzy modalities)."""
+
+    @property
+    def by_frame(self) -> bool:
+        """Whether clips are split into their frames."""
+        return bool(self.each_frame or self.windows or self.sequences)
+
+    @property
+    def single_faces(self) -> bool:
+        """Whether a sample is one face, as far as the recipe decides that."""
+        parts = (self.slice_share, self.slice_seconds, self.max_seconds, self.frames, self.windows, self.sequences)
+        return not any(parts)
 
     @model_validator(mode="after")
     def _one_way(self) -> SamplingConfig:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pyemo.config import ClassifierRecipe, SamplingConfig
+from pyemo.contracts import Manifest
 from pyemo.data.batch import IGNORED, Batch
 from pyemo.data.faces import as_crops
 from pyemo.data.loudness import loud_part
@@ -60,12 +61,13 @@ class ClipSamples:
         self._channels = max((face.crop_channels for face in faces), default=0)
         self._rate = data.settings.sample_rate
         self._kept = _Kept(_KEPT_BYTES)
-        _check_prepared(data, recipe)
-        usable = np.logical_and.reduce([data.usable(kind) for kind in self._kinds])[rows]
+        needed = needed_modalities(data.manifest, recipe)
+        _check_prepared(data, recipe, needed)
+        usable = np.logical_and.reduce([data.usable(kind) for kind in needed])[rows]
         self.left_out: int = int((~usable).sum())
         rows = np.asarray(rows)[usable]
         if not len(rows):
-            raise DataError(f"none of the rows has {' and '.join(self._kinds)}")
+            raise DataError(f"none of the rows has {' and '.join(needed)}")
         spans = list(_spans(data, recipe, rows, training))
         if not spans:
             raise DataError("no frame has a label, or no window has a majority of the label in its middle")
@@ -217,7 +219,7 @@ class ClipSamples:
         return torch.from_numpy(samples)
 
     def _frame_targets(self, row: int, chosen: np.ndarray) -> np.ndarray:
-        return _in_recipe(self._data.frame_labels(row)[chosen], self._data.manifest.labels, self.labels)
+        return _frame_targets(self._data, row, self.labels)[chosen]
 
 
 Key = tuple[str, int, int]
@@ -242,11 +244,18 @@ class _Kept:
             self._arrays[key] = array.copy()
 
 
-def _check_prepared(data: PreparedData, recipe: ClassifierRecipe) -> None:
-    for kind in recipe.model.kinds:
+def needed_modalities(manifest: Manifest, recipe: ClassifierRecipe) -> tuple[str, ...]:
+    """``face``, ``voice`` or both: what the recipe sees and hears, and faces where frames are labelled, since these say when a frame is."""
+    annotated = "frame_labels" in manifest.table
+    return tuple(kind for kind in ("face", "voice") if kind in recipe.model.kinds or (kind == "face" and annotated))
+
+
+def _check_prepared(data: PreparedData, recipe: ClassifierRecipe, needed: Sequence[str]) -> None:
+    for kind in needed:
         if kind not in data.settings.modalities:
+            why = "" if kind in recipe.model.kinds else ", for the times of the labelled frames"
             raise DataError(
-                f"{data.folder} was prepared for {', '.join(data.settings.modalities)}; the recipe {recipe.name} needs {kind} too"
+                f"{data.folder} was prepared for {', '.join(data.settings.modalities)}; the recipe {recipe.name} needs {kind} too{why}"
             )
     for voice in recipe.model.voice_inputs.values():
         if voice.sample_rate != data.settings.sample_rate:
@@ -261,22 +270,15 @@ def _spans(
 ) -> Iterator[tuple[Span, int, int]]:
     """The parts of the rows that are samples, each with its target and the number of the frame it is about (-1: all)."""
     table = data.manifest.table
-    annotated = "frame_labels" in table
     sampling = recipe.sampling
-    whole = [row for row in rows.tolist() if not (annotated and table["frame_labels"].iloc[row] is not None)]
+    whole = [row for row in rows.tolist() if not _annotated(data, row)]
     targets = class_indices(table["label"].to_numpy()[whole], recipe.labels)
     target_of = dict(zip(whole, targets.tolist(), strict=True))
     for row in rows.tolist():
-        if row in target_of:
-            if not sampling.each_frame:
-                yield Span(row, 0, data.face_count(row), 0.0, _seconds(data, row)), target_of[row], -1
-                continue
-            times, numbers = data.frame_times(row), data.frame_numbers(row)
-            for position in range(0, len(numbers), sampling.every if training else 1):
-                span = _span_of(row, position, position + 1, times)
-                yield span, target_of[row], int(numbers[position])
+        if row in target_of and not (sampling.by_frame and data.face_count(row)):
+            yield Span(row, 0, data.face_count(row), 0.0, _seconds(data, row)), target_of[row], -1
             continue
-        labels = _in_recipe(data.frame_labels(row), data.manifest.labels, recipe.labels)
+        labels = _frame_targets(data, row, recipe.labels)
         times = data.frame_times(row)
         if sampling.sequences is not None:
             for first in range(0, len(labels), sampling.sequences):
@@ -287,6 +289,19 @@ def _spans(
             numbers = data.frame_numbers(row)
             for span, centre in _windows(row, labels, times, sampling, training):
                 yield span, int(labels[centre]), int(numbers[centre])
+
+
+def _annotated(data: PreparedData, row: int) -> bool:
+    table = data.manifest.table
+    return "frame_labels" in table and table["frame_labels"].iloc[row] is not None
+
+
+def _frame_targets(data: PreparedData, row: int, labels: Sequence[str]) -> np.ndarray:
+    """Of each crop of a row: its frame's own label or the row's, as a position in ``labels``; IGNORED for none. int64."""
+    if _annotated(data, row):
+        return _in_recipe(data.frame_labels(row), data.manifest.labels, labels)
+    target = class_indices([data.manifest.table["label"].iloc[row]], labels)
+    return np.full(data.face_count(row), int(target), np.int64)
 
 
 def _windows(

@@ -12,7 +12,7 @@ import numpy as np
 from pyemo.config import ClassifierRecipe
 from pyemo.contracts import Manifest
 from pyemo.data.batch import Samples
-from pyemo.data.clip_samples import ClipSamples
+from pyemo.data.clip_samples import ClipSamples, needed_modalities
 from pyemo.data.folds import assign_folds, check_disjoint
 from pyemo.data.label_selection import leave_out_other_labels
 from pyemo.data.preparation import Failure, Listener, prepare
@@ -108,6 +108,7 @@ def open_recipe_data(
     options: Mapping[str, Any] | None = None,
     check: Callable[[Manifest], object] | None = None,
     listener: Listener | None = None,
+    is_prepared: bool = False,
 ) -> RecipeData:
     """Read ``NAME:ROOT``; prepare it unless it is ``prepared:FOLDER`` or images that the recipe takes as they are.
 
@@ -118,6 +119,7 @@ def open_recipe_data(
         options: of the data set plug-in, and ``labels``.
         check: called with the manifest before the long work of preparation; its errors end it.
         listener: told about the progress of preparation.
+        is_prepared: another process has prepared it just now: what is in ``prepared`` is used as it is.
 
     Raises:
         DataError: the data set lacks a modality of the recipe, or cannot be read.
@@ -139,12 +141,15 @@ def open_recipe_data(
         return RecipeData(settings.data, manifest, recipe, PreparedData(folder, manifest, settings))
     if recipe.model.kinds == ("face",) and _are_images(manifest):
         return RecipeData(name, manifest, recipe)
+    if is_prepared:
+        there = open_prepared(prepared)
+        return RecipeData(name, there.manifest, recipe, there)
     faces = recipe.model.face_inputs.values()
     done = prepare(
         manifest,
         prepared,
         data=name,
-        modalities=recipe.model.kinds,
+        modalities=needed_modalities(manifest, recipe),
         size=max((face.size for face in faces), default=224),
         channels=max((face.crop_channels for face in faces), default=3),
         sample_rate=next((voice.sample_rate for voice in recipe.model.voice_inputs.values()), 16000),

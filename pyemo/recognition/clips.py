@@ -97,10 +97,17 @@ class ClipClassifier:
                 return [], troubles
             samples = ClipSamples(done.data, self._recipe, np.flatnonzero(usable), training=False)
             evaluation = evaluate(self._model, self._recipe, samples, batch_size=4)
-        found = []
-        for row, probabilities in zip(evaluation.decisions["row"], evaluation.probabilities, strict=True):
-            start = 0.0 if whole else float(starts[row])
-            found.append(ClipWindow(start, duration if row == len(starts) - 1 else start + length, probabilities))
+            found = []
+            for row in np.unique(evaluation.decisions["row"]).tolist():
+                start = 0.0 if whole else float(starts[row])
+                end = duration if row == len(starts) - 1 else start + length
+                own = evaluation.decisions["row"] == row
+                frames = evaluation.decisions["frame"][own].to_numpy()
+                edges = [start, end]
+                if frames[0] >= 0:  # a decision for each frame
+                    times = dict(zip(done.data.frame_numbers(row), done.data.frame_times(row), strict=True))
+                    edges = [*(start + times[frame] for frame in frames), end]
+                found += list(map(ClipWindow, edges[:-1], edges[1:], evaluation.probabilities[own]))
         return found, troubles
 
 

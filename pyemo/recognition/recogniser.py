@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from pyemo import plugins
-from pyemo.config import SamplingConfig
 from pyemo.contracts import Detector
 from pyemo.errors import ConfigError, MediaError
 from pyemo.media import AudioReader, has_audio, kind
@@ -355,7 +354,7 @@ def _members(model: AnyModel, modalities: Sequence[str] | None) -> dict[str, Loa
         single = len(config.modalities) == 1
         if single and config.kinds == ("voice",):
             members = {"voice": model}
-        elif single and model.recipe.sampling == SamplingConfig():
+        elif single and model.recipe.sampling.single_faces:
             members = {"face": model}
         else:
             members = {"clip": model}
