@@ -9,7 +9,7 @@ from pyemo import assets
 from pyemo.errors import ModelError, did_you_mean
 from pyemo.weights.store import CARD, CONFIG, PACKAGED, WEIGHTS, LoadedModel, model_folders, packaged_names, read_model
 
-DEFAULT_MODEL = "compact-resnet"
+DEFAULT_MODEL = "face-and-voice"
 """What the name ``default`` stands for."""
 
 _HUB = "hf-hub:"
