@@ -17,8 +17,9 @@ _SHOWN = 12
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Recognise a clip and show what comes out: a table, a report to open in a browser (HTML), a timeline (CSV), a summary (JSON) and a chart (PNG). Without CLIP, a clip is "
-        "made of a photograph that comes with matplotlib: Rear Admiral Grace Hopper, official photograph of the US Navy, public domain."
+        "Recognise a clip and show what comes out: a table, a report (HTML), a timeline (CSV), a summary (JSON) and a chart (PNG). Without "
+        "CLIP, a clip is made of a photograph that comes with matplotlib: Rear Admiral Grace Hopper, official photograph of the US Navy, "
+        "public domain."
     )
     parser.add_argument("clip", nargs="?", type=Path, metavar="CLIP", help="your own video or image")
     parser.add_argument(

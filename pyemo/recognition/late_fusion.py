@@ -23,7 +23,7 @@ class Relabelling:
         self.matrix = np.zeros((len(own), len(wanted)), np.float32)
         for position, label in enumerate(own):
             target = label if label in wanted else common_label(label)
-            if target in wanted:
+            if target is not None and target in wanted:
                 self.matrix[position, list(wanted).index(target)] = 1
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:

@@ -135,7 +135,7 @@ class VoiceStream:
         if not self._received:
             return []
         self._levels.end()
-        self._take(self._slicer.flush())
+        self._take(torch.as_tensor(self._slicer.flush()))
         found = []
         total = self._first + len(self._slices)
         while total >= self._next + self._length:

@@ -50,7 +50,7 @@ def load_any(model: str | os.PathLike[str] = "default") -> AnyModel:
         return read_landmark_model(folder)
     if not isinstance(recipe, LateFusionRecipe):
         return load_model(model)
-    members = {}
+    members: dict[str, LoadedModel] = {}
     for modality, name in recipe.members.items():
         beside = folder / name
         members[modality] = load_model(str(beside) if beside.is_dir() else name)
