@@ -19,7 +19,8 @@ _SHOWN = 20
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Cross-validate a recipe on a data set. DIR gets results.json, folds.csv and predictions.csv. For the recipe `threshold`: the frames "
+        "Cross-validate a recipe on a data set. DIR gets results.json, folds.csv, predictions.csv and, of recipes that are trained, "
+        "measures.json and measures.csv of all held-out decisions together. For the recipe `threshold`: the frames "
         "of all clips are classified once (a later run uses them again, also with other key=value), then the threshold is chosen on the "
         "training folds and scored on the held-out one; DIR gets config.yaml, frames/ and, if clips fail, errors.csv too. For recipes that "
         "are trained: each fold is a training run fold-NN/, scored on the rows that it has not seen; folds that are done are kept, so that "
@@ -50,20 +51,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="folds at a time, each in a process of its own with its share of the cores (recipes that are trained; default: 1)",
     )
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="also write, as PNG and SVG, of the held-out decisions of all folds: confusion matrices, ROC and precision-recall curves, bars of "
+        "recall and precision, density of the true class's score (recipes that are trained)",
+    )
     add_recogniser_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    from pyemo.config import ClassifierRecipe, ThresholdRecipe, load_recipe
+    from pyemo.config import CandideAuRecipe, ClassifierRecipe, ThresholdRecipe, load_recipe
     from pyemo.errors import ConfigError
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
     if isinstance(recipe, ThresholdRecipe):
+        if arguments.figures:
+            raise ConfigError("--figures are of recipes that are trained; threshold voting gives no probabilities")
         return _threshold(recipe, arguments)
     if isinstance(recipe, ClassifierRecipe):
         from pyemo.cli.crossval_trained import cross_validate_trained
 
         return cross_validate_trained(recipe, arguments)
+    if isinstance(recipe, CandideAuRecipe):
+        from pyemo.cli import candide_au
+
+        return candide_au.cross_validate(recipe, arguments)
     raise ConfigError(f"recipe {recipe.name} ({recipe.system}) joins trained models; cross-validate those")
 
 

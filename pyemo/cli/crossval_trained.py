@@ -9,8 +9,9 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pyemo.cli.measured import measure_lines
 from pyemo.cli.options import keyed
 from pyemo.cli.table import format_table
 
@@ -62,10 +63,22 @@ def cross_validate_trained(recipe: ClassifierRecipe, arguments: argparse.Namespa
     if child:
         return 0
     result = gather(data, numbers, out)
-    result.save(out, {"recipe": recipe.model_dump(mode="json"), "data": data.name, "failures": len(data.failures)})
-    print("\n".join(_lines(result)))
-    print(f"written: {out}")
+    report(result, out, {"failures": len(data.failures)}, figures=arguments.figures)
     return report_failures(data, prepared)
+
+
+def report(result: CrossValidation, out: Path, extra: dict[str, Any], *, figures: bool) -> None:
+    """Print and write what the folds gave; with ``figures``, those of the held-out decisions too (``held-out-*``)."""
+    from pyemo.evaluation.papers import write_figures
+
+    recipe = result.recipe
+    result.save(out, {"recipe": recipe.model_dump(mode="json"), "data": result.data, **extra})
+    print("\n".join([*_lines(result), *measure_lines(result.measures)]))
+    if figures:
+        write_figures(
+            out, "held-out", result.truth, result.probabilities, recipe.labels, result.measures, name=recipe.name
+        )
+    print(f"written: {out}")
 
 
 def _wanted(text: str | None, numbers: np.ndarray) -> list[int]:
@@ -174,8 +187,10 @@ def _lines(result: CrossValidation) -> list[str]:
         *format_table(head, rows).splitlines(),
         f"accuracy {spread('accuracy')} %, UAR {spread('balanced_accuracy')} %, macro F1 {spread('macro_f1')} % "
         "(mean ± sample deviation over folds)",
-        f"all {len(result.predictions)} decisions together: accuracy {result.scores.accuracy:.2%}, macro F1 {result.scores.macro_f1:.3f}",
+        f"all {int(result.scores.confusion.sum())} decisions together: accuracy {result.scores.accuracy:.2%}, macro F1 {result.scores.macro_f1:.3f}",
     ]
+    if unmarked := int(result.scores.confusion[:, -1].sum()):
+        lines.append(f"{unmarked} of them without a face with landmarks, which is wrong; below they are left out")
     lines += [
         f"published ({figures.note or figures.data}): {figures.metric} {figures.mean:.2f} %" for figures in published
     ]

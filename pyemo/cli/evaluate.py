@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyemo.cli.measured import add_to_card, measure_lines
 from pyemo.cli.options import add_data_options, add_prepared_option, keyed
 
 if TYPE_CHECKING:
@@ -60,19 +60,25 @@ def run(arguments: argparse.Namespace) -> int:
     from pyemo.cli.progress import preparation_progress
     from pyemo.data.recipe_data import open_recipe_data
     from pyemo.data.samples import rows_of_splits
-    from pyemo.errors import ConfigError
+    from pyemo.errors import ConfigError, ModelError
     from pyemo.evaluation.classifier import evaluate
     from pyemo.evaluation.duplicates import unseen
     from pyemo.evaluation.features import fused_features
     from pyemo.evaluation.measures import measure
     from pyemo.files import check_writable
-    from pyemo.weights import load_model
+    from pyemo.weights import LoadedCandideAu, LoadedFusion, load_any
 
     if arguments.figures and not arguments.out:
         raise ConfigError("--figures needs --out")
     if arguments.out:
         check_writable(arguments.out)
-    loaded = load_model(arguments.model)
+    loaded = load_any(arguments.model)
+    if isinstance(loaded, LoadedCandideAu):
+        from pyemo.cli import candide_au
+
+        return candide_au.evaluate(loaded, arguments)
+    if isinstance(loaded, LoadedFusion):
+        raise ModelError(f"{loaded.recipe.name} joins {' and '.join(loaded.recipe.members.values())}; evaluate these")
     prepared = arguments.prepared or (arguments.out or Path("runs") / loaded.recipe.name) / "prepared"
     with preparation_progress() as listener:
         data = open_recipe_data(
@@ -111,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
     for published in loaded.recipe.published:
         if published.data == name:
             print(f"published ({published.note or name}): {published.metric} {published.mean:.2f} %")
-    print("\n".join(_lines(measures)))
+    print("\n".join(measure_lines(measures)))
     if arguments.out:
         stem = f"evaluation-{arguments.split}"
         evaluation.save(arguments.out, stem)
@@ -134,43 +140,17 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.split,
             *options,
         ]
-        _add_to_card(loaded.folder, figures, shlex.join(command))
+        add_to_card(loaded.folder, figures, shlex.join(command))
     return report_failures(data, prepared)
-
-
-def _lines(measures: Measures) -> list[str]:
-    """The measures as text."""
-    from pyemo.cli.table import format_table
-    from pyemo.evaluation.measures import BY_CLASS
-
-    def cell(row: pd.Series, name: str) -> str:
-        value, low, high = (row[name + suffix] for suffix in ("", "_low", "_high"))
-        return "–" if value != value else f"{value:.3f} ({low:.3f} to {high:.3f})"
-
-    rows = [
-        [str(name), f"{row['support']:.0f}", *(cell(row, column) for column in BY_CLASS)]
-        for name, row in measures.classes.iterrows()
-    ]
-    spans = [
-        f"{str(name).replace('_', ' ')} {row['low']:.2%} to {row['high']:.2%}"
-        for name, row in measures.overall.iterrows()
-    ]
-    table = format_table(["class", "samples", *BY_CLASS], rows).splitlines()
-    return [*table, f"{', '.join(spans)}; {measures.note()}."]
 
 
 def _save(evaluation: Evaluation, measures: Measures, rows: pd.DataFrame, out: Path, stem: str) -> None:
     from pyemo.evaluation.predictions import predictions_table
     from pyemo.files import written_whole
 
-    with written_whole(out / f"{stem}-measures.json") as path:
-        path.write_text(json.dumps(measures.as_dict(), indent=2) + "\n", encoding="utf-8")
-    for name, table, index in (
-        ("measures", measures.classes, True),
-        ("predictions", predictions_table(evaluation, rows), False),
-    ):
-        with written_whole(out / f"{stem}-{name}.csv") as path:
-            table.to_csv(path, index=index, index_label="class" if index else None)
+    measures.save(out, f"{stem}-measures")
+    with written_whole(out / f"{stem}-predictions.csv") as path:
+        predictions_table(evaluation, rows).to_csv(path, index=False)
 
 
 def _draw(
@@ -215,17 +195,3 @@ def _unit(data: RecipeData) -> str:
     if data.prepared is None:
         return "images"
     return "frames" if "frame_labels" in data.manifest.table else "clips"
-
-
-def _add_to_card(folder: Path, figures: list[str], command: str) -> None:
-    from pyemo.files import written_whole
-    from pyemo.weights.store import CARD
-
-    path = folder / CARD
-    card = path.read_text(encoding="utf-8") if path.is_file() else ""
-    section = "\n".join(
-        ["## Measured afterwards", "", *(f"- {figure}" for figure in figures), "", f"      {command}", ""]
-    )
-    with written_whole(path) as temporary:
-        temporary.write_text(f"{card.rstrip()}\n\n{section}", encoding="utf-8")
-    print(f"added to {path}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,5 +50,25 @@ def preparation_progress() -> Iterator[Listener]:
 
         def listen(done: int, path: Path, share: float) -> None:
             bar.update(task, done=done, description=path.name)
+
+        yield listen
+
+
+@contextmanager
+def measuring_progress() -> Iterator[Callable[[int, int], None]]:
+    """A bar with the inputs whose landmarks are measured, and the time left; it is gone when the block ends."""
+    console = Console(stderr=True)
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} measured"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=0)
+
+        def listen(done: int, inputs: int) -> None:
+            bar.update(task, completed=done, total=inputs)
 
         yield listen

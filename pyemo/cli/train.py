@@ -26,12 +26,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from pyemo.cli.failures import report_failures
     from pyemo.cli.progress import preparation_progress
-    from pyemo.config import ClassifierRecipe, load_recipe
+    from pyemo.config import CandideAuRecipe, ClassifierRecipe, load_recipe
     from pyemo.data.recipe_data import open_recipe_data, split_rows
     from pyemo.errors import ConfigError
     from pyemo.training.engine import train
 
     recipe = load_recipe(arguments.recipe, arguments.overrides)
+    if isinstance(recipe, CandideAuRecipe):
+        from pyemo.cli import candide_au
+
+        return candide_au.train(recipe, arguments)
     if not isinstance(recipe, ClassifierRecipe):
         raise ConfigError(f"recipe {recipe.name} ({recipe.system}) has nothing to train; use pyemo crossval")
     out = arguments.out or Path("runs") / recipe.name

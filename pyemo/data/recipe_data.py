@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyemo.config import ClassifierRecipe
+from pyemo.config import CandideAuRecipe, ClassifierRecipe
 from pyemo.contracts import Manifest
 from pyemo.data.batch import Samples
 from pyemo.data.clip_samples import ClipSamples, needed_modalities
@@ -87,7 +87,7 @@ def splits_by_fold(manifest: Manifest, recipe: ClassifierRecipe) -> bool:
     return bool(recipe.training.validation_splits) and not manifest.table["split"].notna().any()
 
 
-def fold_numbers(manifest: Manifest, recipe: ClassifierRecipe) -> np.ndarray:
+def fold_numbers(manifest: Manifest, recipe: ClassifierRecipe | CandideAuRecipe) -> np.ndarray:
     """The fold, from 1, that each row is held out in when the recipe is cross-validated: (rows,) int64.
 
     Raises:

@@ -7,14 +7,17 @@ unknown are samples drawn, and the result says so.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from pyemo.errors import DataError
+from pyemo.files import written_whole
 
 BY_CLASS = ("precision", "recall", "f1", "specificity", "auc")
 """Measures of one class against the rest. Recall is also called sensitivity."""
@@ -45,6 +48,13 @@ class Measures:
         """How the intervals came about, in a sentence."""
         how = f"{self.level:.0%} intervals: bootstrap over {self.drawn:,} {self.units}"
         return how if self.units == "subjects" else f"{how}, since subjects are not known; they may be too narrow"
+
+    def save(self, folder: Path, name: str = "measures") -> None:
+        """Write ``<name>.json`` (:meth:`as_dict`) and ``<name>.csv`` (:attr:`classes`)."""
+        with written_whole(folder / f"{name}.json") as path:
+            path.write_text(json.dumps(self.as_dict(), indent=2) + "\n", encoding="utf-8")
+        with written_whole(folder / f"{name}.csv") as path:
+            self.classes.to_csv(path, index_label="class")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; NaN becomes None."""

@@ -4,42 +4,63 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pyemo.config import ClassifierRecipe, PublishedFigures
+from pyemo.config import CandideAuRecipe, ClassifierRecipe, PublishedFigures
 from pyemo.data.recipe_data import RecipeData
 from pyemo.errors import ConfigError, DataError
 from pyemo.evaluation.classification import Scores, score
 from pyemo.evaluation.classifier import evaluate
+from pyemo.evaluation.measures import Measures, measure
 from pyemo.evaluation.predictions import predictions_table, read_predictions
 from pyemo.files import written_whole
 from pyemo.training.engine import train
 from pyemo.weights import load_model
 
 PREDICTIONS = "predictions.csv"
+FOLD_COLUMNS = ("fold", "subjects", "samples", "accuracy", "balanced_accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
 class CrossValidation:
     """What all folds, or those done so far, gave."""
 
-    recipe: ClassifierRecipe
+    recipe: ClassifierRecipe | CandideAuRecipe
     data: str
     folds: pd.DataFrame
-    """A row a fold: ``fold`` (from 1), ``subjects`` (held out, named), ``samples``, ``accuracy``, ``balanced_accuracy``, ``macro_f1``."""
+    """A row a fold, :data:`FOLD_COLUMNS`: its number (from 1), who is held out, how many samples, and what they gave."""
     predictions: pd.DataFrame
     """A row a held-out decision: ``fold``, the columns of :func:`pyemo.evaluation.predictions.predictions_table`."""
     scores: Scores
-    """Over the decisions of all folds together."""
+    """Over all folds together; a sample without a decision is wrong."""
+
+    @property
+    def truth(self) -> np.ndarray:
+        """(predictions,) class indices."""
+        index = {label: position for position, label in enumerate(self.recipe.labels)}
+        return self.predictions["label"].map(index).to_numpy(np.int64)
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(predictions, classes)."""
+        return self.predictions[self.recipe.labels].to_numpy(np.float64)
+
+    @cached_property
+    def measures(self) -> Measures:
+        """Of the decisions of all folds together, with intervals."""
+        subjects = self.predictions["subject"].to_numpy()
+        return measure(self.truth, self.probabilities, self.recipe.labels, subjects)
 
     @property
     def published(self) -> list[PublishedFigures]:
         """The publication's figures for this data set."""
-        return [figures for figures in self.recipe.published if figures.data == self.data]
+        published = self.recipe.published if isinstance(self.recipe, ClassifierRecipe) else []
+        return [figures for figures in published if figures.data == self.data]
 
     def summary(self) -> dict[str, Any]:
         """Figures over the folds, as they stand in ``results.json``."""
@@ -58,7 +79,9 @@ class CrossValidation:
         }
 
     def save(self, folder: Path, extra: dict[str, Any]) -> None:
-        """Write ``folds.csv``, ``predictions.csv`` and ``results.json`` (:meth:`summary` after ``extra``)."""
+        """Write ``folds.csv``, ``predictions.csv``, ``measures.csv``, ``measures.json`` and ``results.json`` (:meth:`summary` after
+        ``extra``)."""
+        self.measures.save(folder)
         for name, table in (("folds", self.folds), ("predictions", self.predictions)):
             with written_whole(folder / f"{name}.csv") as path:
                 table.to_csv(path, index=False)
@@ -136,7 +159,7 @@ def gather(data: RecipeData, numbers: np.ndarray, folder: Path) -> CrossValidati
     return CrossValidation(
         data.recipe,
         data.name,
-        pd.DataFrame(rows, columns=["fold", "subjects", "samples", "accuracy", "balanced_accuracy", "macro_f1"]),
+        pd.DataFrame(rows, columns=list(FOLD_COLUMNS)),
         together,
         score(together["label"].tolist(), together["prediction"].tolist(), data.recipe.labels),
     )

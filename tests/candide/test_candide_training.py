@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic_faces import pose_of, project
+from numbered_faces import LABELS, UNITS, people
 
 from pyemo import assets, plugins
 from pyemo.candide_au.measuring import NO_FACE, TOO_SMALL, Input, measure
@@ -16,52 +16,20 @@ from pyemo.candide_au.model import read_candide_au
 from pyemo.candide_au.samples import class_indices, read_samples
 from pyemo.candide_au.training import cross_validate_candide_au, evaluate_candide_au, train_candide_au
 from pyemo.config import CandideAuRecipe, load_recipe
-from pyemo.contracts import CropFrame, Face, Manifest
+from pyemo.contracts import Face, Manifest
 from pyemo.errors import AssetError, DataError, PluginError
 from pyemo.media import crop_faces, read_image
 from pyemo.media.landmarks import eye_centres
-
-LABELS = ["happy", "surprise", "neutral"]
-UNITS = {  # of the synthetic expressions
-    "happy": (0.1, 0, -0.7, 0.6, 0.8, 0, 0.2, 0),
-    "surprise": (0.9, -0.6, 0, 0, 0, 0, 0, 0),
-    "neutral": (0,) * 8,
-}
-
-
-class Numbered:
-    """A picture of one intensity; that is the number of the face whose landmarks are given. 250: no landmarks."""
-
-    contract_version = 1
-    crop_frame = CropFrame()
-
-    def __init__(self, landmarks):
-        self.landmarks = landmarks
-        self.calls = 0
-
-    def detect(self, frames):
-        return [self.mark(frame, [Face((0.0, 0.0, 10.0, 10.0), 1.0)]) for frame in frames]
-
-    def mark(self, frame, faces):
-        self.calls += 1
-        number = int(frame[0, 0, 0])
-        return [Face(face.box, face.score, None if number >= 250 else self.landmarks[number]) for face in faces]
 
 
 @pytest.fixture
 def world(mesh, wireframes, tmp_path, monkeypatch):
     """60 decoded images of 10 people, who have shapes of their own, with the detector that knows their landmarks."""
-    random = np.random.default_rng(0)
-    landmarks, rows = [], []
-    for person in range(10):
-        shape = random.uniform(-1, 1, 7)
-        for label in LABELS * 2:
-            units = np.array(UNITS[label]) + 0.1 * random.normal(size=8)
-            marked = project(mesh, pose_of(mesh, *random.uniform(-10, 10, 3)), shape, units)
-            landmarks.append((marked + random.normal(size=marked.shape)).astype(np.float32))
-            split = "train" if person < 6 else "validation" if person < 8 else "test"
-            rows.append({"path": f"image-{len(rows)}", "label": label, "subject": f"person {person}", "split": split})
-    detector = Numbered(np.stack(landmarks))
+    detector, rows = people(mesh, 10)
+    splits = ["train"] * 36 + ["validation"] * 12 + ["test"] * 12
+    rows = [
+        {"path": f"image-{n}", **row, "split": split} for n, (row, split) in enumerate(zip(rows, splits, strict=True))
+    ]
     monkeypatch.setattr(plugins, "create", lambda group, name, **options: detector)
     monkeypatch.setenv("PYEMO_HOME", str(tmp_path / "home"))
     assets.import_file(wireframes / "candide3-14auv.wfm")
