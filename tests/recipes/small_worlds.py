@@ -1,5 +1,5 @@
-"""Small files in the layouts of the published data sets: a face is a grey square with a bright spot, whose place is the emotion; a voice is a tone,
-whose pitch is."""
+"""Small files in the layouts of the published data sets: a face is a grey square with a bright spot, whose place is the emotion; a voice is
+some tones, whose number is."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def voice(emotion: str, seconds: float, rate: int = RATE, seed: int = 0) -> np.n
     """float32 (T,)."""
     times = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(seed).normal(0, 0.01, len(times))
-    return (0.3 * np.sin(2 * np.pi * (500 + 700 * EMOTIONS.index(emotion)) * times) + noise).astype(np.float32)
+    pitches = 600 + 1500 * np.arange(EMOTIONS.index(emotion) + 1)
+    return (0.2 * np.sin(2 * np.pi * pitches[:, None] * times).sum(axis=0) + noise).astype(np.float32)
 
 
 def picture(emotion: str, seed: int = 0) -> np.ndarray:
@@ -73,12 +74,13 @@ def write_clip(path: Path, images: Sequence[np.ndarray], sound: np.ndarray | Non
 
 
 def ravdess(root: Path, actors: Sequence[int] = (1, 2, 3, 4), repetitions: Sequence[int] = (1,)) -> Path:
-    """``Actor_NN/01-01-EE-01-01-RR-NN.mp4``, 0.6 s or more, one clip an emotion and repetition."""
+    """``Actor_NN/01-01-EE-01-01-RR-NN.mp4``, 0.64 s or twice that, one clip an emotion and repetition."""
     for actor in actors:
         for number, emotion in enumerate(EMOTIONS):
             for repetition in repetitions:
                 seed = 100 * actor + 10 * number + repetition
-                images = [picture(emotion, seed + 1000 * frame) for frame in range(15 + actor)]
+                # 16 frames are as long as 10 blocks of AAC: no digital silence is added at the end.
+                images = [picture(emotion, seed + 1000 * frame) for frame in range(16 if actor % 2 else 32)]
                 path = root / f"Actor_{actor:02d}" / f"01-01-{CODES[emotion]}-01-01-{repetition:02d}-{actor:02d}.mp4"
                 write_clip(path, images, voice(emotion, len(images) / FRAMES, seed=seed))
     return root
