@@ -20,6 +20,7 @@ from pyemo.candide_au.svm import SvmClassifier
 from pyemo.config.candide_au import CandideAuRecipe
 from pyemo.contracts import Manifest
 from pyemo.data.folds import check_disjoint
+from pyemo.data.recipe_data import fold_numbers
 from pyemo.errors import DataError
 from pyemo.evaluation.classification import Scores, score
 from pyemo.evaluation.classifier import Evaluation
@@ -57,7 +58,8 @@ def train_candide_au(
 
     Args:
         recipe: what to train.
-        manifest: its splits named by the recipe; no subject may be in training and validation.
+        manifest: its splits named by the recipe are used; where it has no splits, all rows, of which the first of the recipe's folds validates
+            if anything is to. No subject may be in training and validation.
         out: run folder.
         data: name of the data set, for the card.
         command: what was called, for the card.
@@ -71,8 +73,9 @@ def train_candide_au(
     """
     splits = manifest.table["split"]
     targets = class_indices(manifest, recipe)
-    train = splits.isin(recipe.train_splits).to_numpy() & (targets >= 0)
-    held_out = splits.isin(recipe.validation_splits).to_numpy() & (targets >= 0)
+    train, held_out, shares = _sides(manifest, recipe)
+    train = train & (targets >= 0)
+    held_out = held_out & (targets >= 0)
     if not train.any():
         present = ", ".join(sorted({str(split) for split in splits}))
         raise DataError(f"no labelled rows in the splits {', '.join(recipe.train_splits)}; the data set has {present}")
@@ -85,7 +88,7 @@ def train_candide_au(
     if held_out.any():
         evaluation = evaluate_rows(model, samples.of(held_out), targets, held_out)
         evaluation.save(out, "validation")
-    card = _card(model, manifest, data=data, command=command, train=int(train.sum()), evaluation=evaluation)
+    card = _card(model, manifest, shares, data=data, command=command, train=int(train.sum()), evaluation=evaluation)
     return save_candide_au(out / MODEL, model, card)
 
 
@@ -160,6 +163,21 @@ def evaluate_rows(model: CandideAuModel, samples: Samples, targets: np.ndarray, 
     return RowEvaluation(Evaluation(labels, targets[rows], mean, decisions), scores)
 
 
+def _sides(manifest: Manifest, recipe: CandideAuRecipe) -> tuple[np.ndarray, np.ndarray, tuple[str, str]]:
+    """Which rows train and which validate, (rows,) bool each, and what these parts of the data set are called."""
+    splits = manifest.table["split"]
+    if splits.notna().any():
+        train, held_out = (
+            splits.isin(names).to_numpy(bool) for names in (recipe.train_splits, recipe.validation_splits)
+        )
+        return train, held_out, (f"splits {', '.join(recipe.train_splits)}", ", ".join(recipe.validation_splits))
+    if not recipe.validation_splits:
+        return np.ones(len(splits), bool), np.zeros(len(splits), bool), ("all rows", "")
+    numbers = fold_numbers(manifest, recipe)
+    first = numbers == numbers.min()
+    return ~first, first, (f"without fold {numbers.min()}", f"fold {numbers.min()}")
+
+
 def _fit(
     recipe: CandideAuRecipe,
     manifest: Manifest,
@@ -181,7 +199,14 @@ def _fit(
 
 
 def _card(
-    model: CandideAuModel, manifest: Manifest, *, data: str, command: str, train: int, evaluation: RowEvaluation | None
+    model: CandideAuModel,
+    manifest: Manifest,
+    shares: tuple[str, str],
+    *,
+    data: str,
+    command: str,
+    train: int,
+    evaluation: RowEvaluation | None,
 ) -> str:
     recipe, classifier = model.recipe, model.classifier
     kind = {
@@ -205,7 +230,7 @@ def _card(
         f"- Shape of a face taken from: {recipe.personalise}"
         if recipe.features == "au"
         else "- Place, size and roll removed",
-        f"- Training data: {data}, splits {', '.join(recipe.train_splits)} ({train:,} rows)",
+        f"- Training data: {data}, {shares[0]} ({train:,} rows)",
         f"- Licence of the data, which binds users of this model: {manifest.licence}",
         "- The landmark model was trained on iBUG 300-W, whose terms exclude commercial use; Candide-3 is free for research",
         f"- Made by pyemo {__version__} (PyTorch {torch.__version__}, scikit-learn {sklearn.__version__}) with",
@@ -214,7 +239,7 @@ def _card(
         "",
         "## Measured",
         "",
-        *_figures(evaluation, recipe),
+        *_figures(evaluation, recipe, shares[1]),
         "",
         "## Limits",
         "",
@@ -224,13 +249,13 @@ def _card(
     return "\n".join(lines) + "\n"
 
 
-def _figures(evaluation: RowEvaluation | None, recipe: CandideAuRecipe) -> list[str]:
+def _figures(evaluation: RowEvaluation | None, recipe: CandideAuRecipe, share: str) -> list[str]:
     if evaluation is None:
         return ["Nothing: the run had no validation rows."]
     scores = evaluation.scores
     role = "chose the epoch, so the figure flatters" if recipe.classifier.name == "dense" else "chose nothing"
     return [
-        f"On the {int(scores.confusion.sum()):,} rows of {', '.join(recipe.validation_splits)} (which {role}):",
+        f"On the {int(scores.confusion.sum()):,} rows of {share} (which {role}):",
         f"accuracy {scores.accuracy:.2%}, balanced accuracy {scores.balanced_accuracy:.2%};",
         f"{int(scores.confusion[:, -1].sum()):,} rows without a face count as wrong.",
         "",

@@ -109,6 +109,22 @@ def test_neutral_column(world, tmp_path):
     assert np.abs(samples.features - truth)[:, :5].mean() < 0.2
 
 
+def test_a_data_set_without_splits(world, tmp_path):
+    """The first fold of subjects validates, or nothing does."""
+    manifest, _ = world
+    whole = Manifest(manifest.table.assign(split=None), tuple(LABELS), manifest.images)
+    folder = train_candide_au(svm(), whole, tmp_path / "fold", data="d", command="c")
+    card = (folder / "card.md").read_text()
+    assert "d, without fold 1 (48 rows)" in card
+    assert "On the 12 rows of fold 1 (which chose nothing)" in card
+    folder = train_candide_au(svm(validation_splits=[]), whole, tmp_path / "all", data="d", command="c")
+    assert "d, all rows (60 rows)" in (folder / "card.md").read_text()
+    assert not (tmp_path / "all" / "validation.json").exists()
+    nobody = Manifest(whole.table.assign(subject=None), tuple(LABELS), manifest.images)
+    with pytest.raises(DataError, match="does not say who its subjects are"):
+        train_candide_au(svm(), nobody, tmp_path / "other", data="d", command="c")
+
+
 def test_rows_without_a_face_are_wrong_and_named(world, tmp_path):
     manifest, _ = world
     manifest.images[[0, 50]] = 250
@@ -205,8 +221,8 @@ def test_a_small_picture_is_a_face(dlib_68, shared_data):
 
 def test_bad_data(world, tmp_path, monkeypatch):
     manifest, _ = world
-    table = manifest.table.assign(split=None)
-    with pytest.raises(DataError, match="no labelled rows in the splits train; the data set has None"):
+    table = manifest.table.assign(split="test")
+    with pytest.raises(DataError, match="no labelled rows in the splits train; the data set has test"):
         train_candide_au(svm(), Manifest(table, tuple(LABELS), manifest.images), tmp_path, data="d", command="c")
     one_class = Manifest(manifest.table.assign(label="happy"), tuple(LABELS), manifest.images)
     with pytest.raises(DataError, match="at least two classes"):
