@@ -9,9 +9,11 @@ from typing import ClassVar
 import av
 import cv2
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
+from pyemo import plugins
 from pyemo.config import parse_recipe
 from pyemo.contracts import CropFrame, Face, FusionOutput
 from pyemo.data.labels import BASIC_EMOTIONS
@@ -60,6 +62,16 @@ class SquareDetector:
         _, _, stats, _ = cv2.connectedComponentsWithStats(bright)
         boxes = [tuple(map(float, row[:4])) for row in stats[1:] if row[4] > 100]
         return sorted((Face(box, box[2] * box[3]) for box in boxes), key=lambda face: -face.score)
+
+
+def put_in_place_of_dlib(patch: pytest.MonkeyPatch) -> None:
+    """Until the patch is undone, the detector of bright squares is what ``"dlib"`` stands for."""
+    create = plugins.create
+
+    def made(group: str, name: str, /, **options: object) -> object:
+        return SquareDetector() if (group, name) == ("detectors", "dlib") else create(group, name, **options)
+
+    patch.setattr(plugins, "create", made)
 
 
 class BrightnessModel(nn.Module):

@@ -135,6 +135,21 @@ class ModelConfig(Section):
         """By stream."""
         return {name: part.input for name, part in self.modalities.items() if isinstance(part.input, VoiceInput)}
 
+    @property
+    def crop_size(self) -> int:
+        """Side of the crops that all face inputs are made from: the largest input's. 224 where nothing sees faces."""
+        return max((face.size for face in self.face_inputs.values()), default=224)
+
+    @property
+    def crop_channels(self) -> int:
+        """Their channels; 3 where nothing sees faces."""
+        return max((face.crop_channels for face in self.face_inputs.values()), default=3)
+
+    @property
+    def sample_rate(self) -> int:
+        """Of the sound, Hz; 16000 where nothing hears."""
+        return next((voice.sample_rate for voice in self.voice_inputs.values()), 16000)
+
     @model_validator(mode="after")
     def _one_sample_rate(self) -> ModelConfig:
         rates = {part.sample_rate for part in self.voice_inputs.values()}

@@ -100,7 +100,7 @@ def _read(recipe: str | os.PathLike[str]) -> tuple[str, str]:
 
 def _parse(text: str, origin: str) -> Any:
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_Loader)  # which is a SafeLoader
     except yaml.YAMLError as error:
         raise ConfigError(f"{origin}: not readable as YAML: {error}") from error
 

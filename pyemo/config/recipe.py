@@ -51,6 +51,12 @@ class ClassifierRecipe(Described):
     folds: FoldsConfig = FoldsConfig()
     published: list[PublishedFigures] = []
 
+    @model_validator(mode="after")
+    def _sequences_are_of_faces(self) -> ClassifierRecipe:
+        if self.sampling.sequences and "face" not in self.model.kinds:
+            raise ValueError("sampling.sequences are of face frames; no modality of the model sees faces")
+        return self
+
     def of_fold(self, fold: int | None) -> ClassifierRecipe:
         """With the number of a fold, two digits, for ``{fold}`` in the models that parts start from: so that none has seen who is held out.
 

@@ -56,9 +56,7 @@ class ClipSamples:
         self._fastest = max(1.0, recipe.voice_augmentation.speed[1]) if recipe.model.kinds == ("voice",) else 1.0
         self._training = training
         self._kinds = recipe.model.kinds
-        faces = recipe.model.face_inputs.values()
-        self._size = max((face.size for face in faces), default=0)
-        self._channels = max((face.crop_channels for face in faces), default=0)
+        self._size, self._channels = recipe.model.crop_size, recipe.model.crop_channels
         self._rate = data.settings.sample_rate
         self._kept = _Kept(_KEPT_BYTES)
         needed = needed_modalities(data.manifest, recipe)
@@ -257,12 +255,11 @@ def _check_prepared(data: PreparedData, recipe: ClassifierRecipe, needed: Sequen
             raise DataError(
                 f"{data.folder} was prepared for {', '.join(data.settings.modalities)}; the recipe {recipe.name} needs {kind} too{why}"
             )
-    for voice in recipe.model.voice_inputs.values():
-        if voice.sample_rate != data.settings.sample_rate:
-            raise DataError(
-                f"{data.folder} was prepared with sound of {data.settings.sample_rate} Hz; the recipe {recipe.name} wants "
-                f"{voice.sample_rate} Hz"
-            )
+    if "voice" in recipe.model.kinds and recipe.model.sample_rate != data.settings.sample_rate:
+        raise DataError(
+            f"{data.folder} was prepared with sound of {data.settings.sample_rate} Hz; the recipe {recipe.name} wants "
+            f"{recipe.model.sample_rate} Hz"
+        )
 
 
 def _spans(

@@ -144,15 +144,14 @@ def open_recipe_data(
     if is_prepared:
         there = open_prepared(prepared)
         return RecipeData(name, there.manifest, recipe, there)
-    faces = recipe.model.face_inputs.values()
     done = prepare(
         manifest,
         prepared,
         data=name,
         modalities=needed_modalities(manifest, recipe),
-        size=max((face.size for face in faces), default=224),
-        channels=max((face.crop_channels for face in faces), default=3),
-        sample_rate=next((voice.sample_rate for voice in recipe.model.voice_inputs.values()), 16000),
+        size=recipe.model.crop_size,
+        channels=recipe.model.crop_channels,
+        sample_rate=recipe.model.sample_rate,
         listener=listener,
     )
     return RecipeData(name, done.data.manifest, recipe, done.data, tuple(done.failures))

@@ -76,9 +76,7 @@ def image_samples(manifest: Manifest, recipe: ClassifierRecipe, rows: np.ndarray
         DataError: a label is not one of the recipe's, or a file is no image.
     """
     targets = class_indices(manifest.table["label"].to_numpy()[rows], recipe.labels)
-    inputs = recipe.model.face_inputs.values()
-    size = max(face_input.size for face_input in inputs)
-    channels = max(face_input.crop_channels for face_input in inputs)
+    size, channels = recipe.model.crop_size, recipe.model.crop_channels
     if manifest.images is not None:
         crops = as_crops(manifest.images[rows], size, channels)
     else:

@@ -78,17 +78,17 @@ class ClipClassifier:
             "end": [np.nan] if whole else np.append(starts[1:], duration),
         }
         manifest = Manifest(pd.DataFrame(rows), self.labels, modalities=self.kinds)
-        faces, voices = self._recipe.model.face_inputs.values(), self._recipe.model.voice_inputs.values()
+        model = self._recipe.model
         with tempfile.TemporaryDirectory(prefix="pyemo-") as folder:
             done = prepare(
                 manifest,
                 folder,
                 modalities=self.kinds,
-                size=max((face.size for face in faces), default=224),
-                channels=max((face.crop_channels for face in faces), default=3),
+                size=model.crop_size,
+                channels=model.crop_channels,
                 detector=self._make_detector,
                 every=self._every,
-                sample_rate=next((voice.sample_rate for voice in voices), 16000),
+                sample_rate=model.sample_rate,
                 workers=1,
             )
             usable = np.logical_and.reduce([done.data.usable(wanted) for wanted in self.kinds])

@@ -122,7 +122,7 @@ class VoiceStream:
             samples = samples.astype(np.float32) / 2**15
         self._received += len(samples)
         self._levels.add(samples)
-        self._take(self._slicer.push(torch.from_numpy(np.ascontiguousarray(samples))))
+        self._slices += list(self._slicer.push(torch.from_numpy(np.ascontiguousarray(samples))))
         found = []
         while self._first + len(self._slices) >= self._next + self._length:
             found += self._window(self._next, self._length)
@@ -135,7 +135,7 @@ class VoiceStream:
         if not self._received:
             return []
         self._levels.end()
-        self._take(torch.as_tensor(self._slicer.flush()))
+        self._slices += list(torch.as_tensor(self._slicer.flush()))
         found = []
         total = self._first + len(self._slices)
         while total >= self._next + self._length:
@@ -155,9 +155,6 @@ class VoiceStream:
         self._next = 0  # slice that the next window begins with
         self._received = 0  # samples
         self._levels = Levels(self._classifier.sample_rate, SILENCE_DB)
-
-    def _take(self, slices: Tensor) -> None:
-        self._slices += list(slices)
 
     def _forget(self, first: int) -> None:
         """Drops the slices, and the levels, before those that a window may still need: at the end, one that ends with the sound."""

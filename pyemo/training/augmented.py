@@ -64,8 +64,7 @@ def augmented(
     if batch.voices is not None and batch.voice_lengths is not None:
         changed, lengths = voice_augmentation.sounds(batch.voices, batch.voice_lengths, generator)
         if recipe.sampling.slice_seconds is not None:
-            rate = next(iter(recipe.model.voice_inputs.values())).sample_rate
-            longest = round(recipe.sampling.slice_seconds * rate)
+            longest = round(recipe.sampling.slice_seconds * recipe.model.sample_rate)
             changed, lengths = changed[:, :longest], lengths.clamp(max=longest)
         batch = replace(batch, voices=changed, voice_lengths=lengths)
     sounds = waveforms(batch)

@@ -10,7 +10,7 @@ from pyemo.config import CandideAuRecipe, LateFusionRecipe, parse_recipe
 from pyemo.errors import ModelError
 from pyemo.weights.landmarks import LoadedCandideAu, read_landmark_model
 from pyemo.weights.names import load_model, locate
-from pyemo.weights.store import CARD, CONFIG, LoadedModel
+from pyemo.weights.store import CARD, CONFIG, LoadedModel, read_model
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def load_any(model: str | os.PathLike[str] = "default") -> AnyModel:
     if isinstance(recipe, CandideAuRecipe):
         return read_landmark_model(folder)
     if not isinstance(recipe, LateFusionRecipe):
-        return load_model(model)
+        return read_model(folder)
     members: dict[str, LoadedModel] = {}
     for modality, name in recipe.members.items():
         beside = folder / name

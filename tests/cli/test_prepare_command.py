@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from synthetic import SquareDetector, write_clip, write_image
+from synthetic import put_in_place_of_dlib, write_clip, write_image
 
-from pyemo import plugins
 from pyemo.data.prepared import open_prepared
 
 Pyemo = Callable[..., tuple[int, str, str]]
@@ -23,12 +22,7 @@ Pyemo = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def media(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """ROOT/<label>/<clip>, and the synthetic detector in place of dlib's."""
-    create = plugins.create
-
-    def made(group: str, name: str, /, **options: object) -> object:
-        return SquareDetector() if (group, name) == ("detectors", "dlib") else create(group, name, **options)
-
-    monkeypatch.setattr(plugins, "create", made)
+    put_in_place_of_dlib(monkeypatch)
     write_clip(tmp_path / "media" / "happy" / "1.avi", [{40: "happy"}] * 10)
     write_clip(tmp_path / "media" / "sad" / "2.avi", [{40: "sad"}] * 5)
     return tmp_path / "media"

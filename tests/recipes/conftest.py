@@ -6,12 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 from shrunken import Trained, train_shrunken
-from synthetic import SquareDetector
-
-from pyemo import plugins
+from synthetic import put_in_place_of_dlib
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """For networks this small, threads that wait for one another cost more than they give."""
     threads = torch.get_num_threads()
@@ -20,17 +18,9 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _synthetic_detector() -> Iterator[None]:
-    """The detector of grey squares in place of dlib's."""
-    create = plugins.create
-
-    def made(group: str, name: str, /, **options: object) -> object:
-        return SquareDetector() if (group, name) == ("detectors", "dlib") else create(group, name, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plugins, "create", made)
-        yield
+@pytest.fixture(autouse=True)
+def _synthetic_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_place_of_dlib(monkeypatch)
 
 
 @pytest.fixture(scope="session")
