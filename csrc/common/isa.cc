@@ -4,7 +4,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#if defined(PYEMO_HAS_AMX)
+#if defined(PYEMO_HAS_BF16)
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -20,13 +20,12 @@ constexpr Isa kAll[] = {
 #undef PYEMO_ENUMERATOR
 };
 
-#if defined(PYEMO_HAS_AMX)
+#if defined(PYEMO_HAS_BF16)
 bool machine_has_amx() {
     unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx)) return false;
     constexpr unsigned kTileBf16 = 1u << 24 | 1u << 22;
     if ((edx & kTileBf16) != kTileBf16) return false;
-    if (!__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) || !(eax & 1u << 5)) return false;  // AVX512_BF16
     // Linux gives the tile registers, and the room to save them in, only to processes that ask.
     constexpr long kRequestPermission = 0x1023, kTileData = 18;
     return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -41,10 +40,12 @@ bool machine_has(Isa isa) {
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
     if (isa == Isa::avx512) return avx512;
-#if defined(PYEMO_HAS_AMX)
+#if defined(PYEMO_HAS_BF16)
+    const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+    if (isa == Isa::avx512_bf16) return bf16;
     if (isa == Isa::amx) {
         static const bool amx = machine_has_amx();
-        return avx512 && amx;
+        return bf16 && amx;
     }
 #endif
 #endif

@@ -7,8 +7,9 @@
 // flags. Each compilation defines PYEMO_ISA as one of the names and puts everything into the namespace
 // pyemo::PYEMO_ISA, so that no inline function or template compiled with wider instructions can replace, at link time,
 // the one that older machines run. X(isa, argument) for each of them:
-#if defined(PYEMO_HAS_AMX)
-#define PYEMO_FOR_EACH_ISA(X, argument) X(baseline, argument) X(avx2, argument) X(avx512, argument) X(amx, argument)
+#if defined(PYEMO_HAS_BF16)
+#define PYEMO_FOR_EACH_ISA(X, argument) \
+    X(baseline, argument) X(avx2, argument) X(avx512, argument) X(avx512_bf16, argument) X(amx, argument)
 #elif defined(__x86_64__)
 #define PYEMO_FOR_EACH_ISA(X, argument) X(baseline, argument) X(avx2, argument) X(avx512, argument)
 #elif defined(__aarch64__)

@@ -25,21 +25,84 @@ constexpr int most_rows(int vectors) {
     return rows > 14 ? 14 : rows;
 }
 
+// Cache lines that are needed later, fetched one at each step of a product: asked for all at once, more would be on
+// their way than the first cache can wait for, and the rest would hold up what comes next or be dropped.
+class Ahead {
+  public:
+    // Room for so many lines, and for what stands behind them where a product has more steps than there are lines.
+    static std::size_t room(int lines, int most_steps) { return static_cast<std::size_t>(lines) + most_steps; }
+    Ahead(const char** memory, int most_steps)
+        : first_(memory), next_(memory), end_(memory), most_steps_(most_steps) {}
+
+    void begin() { next_ = end_ = first_; }
+    // `bytes` of each of the rows that begin at `from` + offset.
+    void add(const char* from, const std::ptrdiff_t* offsets, int rows, std::ptrdiff_t bytes) {
+        for (std::ptrdiff_t line = 0; line < bytes; line += 64) {
+            for (int i = 0; i < rows; ++i) *end_++ = from + offsets[i] + line;
+        }
+    }
+    void end() {
+        for (int i = 0; i < most_steps_; ++i) end_[i] = reinterpret_cast<const char*>(first_);
+    }
+
+    // The lines of the next `steps`.
+    const char* const* take(int steps) {
+        const char* const* taken = next_;
+        next_ += steps < end_ - next_ ? steps : end_ - next_;
+        return taken;
+    }
+    static void fetch(const char* line) { __builtin_prefetch(line, 0, 2); }  // into the second cache
+
+  private:
+    const char **first_, **next_, **end_;
+    int most_steps_;
+};
+
+// What a product's elements are summed in.
+template <class T>
+struct SumOf {
+    using type = T;
+};
+
+template <class T>
+inline void multiply_add(Vec<T>& sum, T factor, Vec<T> row) {
+    sum += broadcast(factor) * row;
+}
+
+#if defined(__AVX512BF16__)
+// Two values of bfloat16, the first in the lower half: what is multiplied is both, and summed.
+using Pair = std::uint32_t;
+
+template <>
+struct SumOf<Pair> {
+    using type = float;
+};
+
+inline void multiply_add(Vec<float>& sum, Vec<Pair> a, Vec<Pair> b) {
+    sum = _mm512_dpbf16_ps(sum, bitcast<__m512bh>(a), bitcast<__m512bh>(b));
+}
+inline void multiply_add(Vec<float>& sum, Pair factor, Vec<Pair> row) {
+    const __m512i factors = _mm512_set1_epi32(static_cast<int>(factor));
+    multiply_add(sum, bitcast<Vec<Pair>>(factors), row);
+}
+#endif
+
 // c (rows x vectors) = a (rows x depth) b (depth x vectors); a row of b begins `column` elements after b[k].
 template <class T, int kRows, int kVectors>
 void multiply_block(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* const* b, std::ptrdiff_t column,
-                    int depth, T* c, std::ptrdiff_t c_row) {
-    Vec<T> sum[kRows][kVectors] = {};
+                    int depth, typename SumOf<T>::type* c, std::ptrdiff_t c_row, const char* const* ahead) {
+    Vec<typename SumOf<T>::type> sum[kRows][kVectors] = {};
     for (int k = 0; k < depth; ++k, a += a_column) {
         const T* from = b[k] + column;
+        Ahead::fetch(ahead[k]);
         Vec<T> row[kVectors];
 #pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) row[v] = load(from + v * kLanes<T>);
+        for (int v = 0; v < kVectors; ++v) row[v] = load_bits<Vec<T>>(from + v * kLanes<T>);
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
-            const Vec<T> factor = broadcast(a[r * a_row]);
+            const T factor = a[r * a_row];
 #pragma GCC unroll 16
-            for (int v = 0; v < kVectors; ++v) sum[r][v] += factor * row[v];
+            for (int v = 0; v < kVectors; ++v) multiply_add(sum[r][v], factor, row[v]);
         }
     }
 #pragma GCC unroll 16
@@ -50,8 +113,8 @@ void multiply_block(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, c
 }
 
 template <class T>
-using MultiplyBlock = void (*)(const T*, std::ptrdiff_t, std::ptrdiff_t, const T* const*, std::ptrdiff_t, int, T*,
-                               std::ptrdiff_t);
+using MultiplyBlock = void (*)(const T*, std::ptrdiff_t, std::ptrdiff_t, const T* const*, std::ptrdiff_t, int,
+                               typename SumOf<T>::type*, std::ptrdiff_t, const char* const*);
 
 template <class T, int kVectors, int... rows>
 MultiplyBlock<T> block_of(int wanted, std::integer_sequence<int, rows...>) {
@@ -61,14 +124,14 @@ MultiplyBlock<T> block_of(int wanted, std::integer_sequence<int, rows...>) {
 
 template <class T, int kVectors>
 void multiply_columns(int rows, int depth, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* const* b,
-                      std::ptrdiff_t column, T* c, std::ptrdiff_t c_row) {
+                      std::ptrdiff_t column, typename SumOf<T>::type* c, std::ptrdiff_t c_row, Ahead& ahead) {
     constexpr int kMost = most_rows(kVectors);
     // Blocks of about one height: a low one at the end would wait for its own sums.
     int blocks = (rows + kMost - 1) / kMost;
     while (rows > 0) {
         const int height = (rows + blocks - 1) / blocks;
         block_of<T, kVectors>(height, std::make_integer_sequence<int, kMost>())(a, a_row, a_column, b, column, depth, c,
-                                                                                c_row);
+                                                                                c_row, ahead.take(depth));
         a += height * a_row, c += height * c_row, rows -= height, --blocks;
     }
 }
@@ -77,7 +140,7 @@ void multiply_columns(int rows, int depth, const T* a, std::ptrdiff_t a_row, std
 // of b is where b[k] points.
 template <class T>
 void multiply(int rows, int depth, int vectors, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column,
-              const T* const* b, T* c, std::ptrdiff_t c_row) {
+              const T* const* b, typename SumOf<T>::type* c, std::ptrdiff_t c_row, Ahead& ahead) {
     std::ptrdiff_t column = 0;
     for (int parts = (vectors + kMostVectors - 1) / kMostVectors; vectors > 0; --parts) {
         const int width = (vectors + parts - 1) / parts;
@@ -85,7 +148,7 @@ void multiply(int rows, int depth, int vectors, const T* a, std::ptrdiff_t a_row
                              : width == 3 ? multiply_columns<T, 3>
                              : width == 2 ? multiply_columns<T, 2>
                                           : multiply_columns<T, 1>;
-        columns(rows, depth, a, a_row, a_column, b, column, c + column, c_row);
+        columns(rows, depth, a, a_row, a_column, b, column, c + column, c_row, ahead);
         column += width * kLanes<T>, vectors -= width;
     }
 }

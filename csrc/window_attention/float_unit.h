@@ -66,7 +66,7 @@ struct FloatUnit {
     const int tokens, width, vectors;  // elements and vectors of a token's row
     TokenRows<T, C> query, key, value, grad;
     Mask<C> mask;
-    Places places;
+    Route route;
     C* turned;  // keys or values, or the gradient of the output (width x columns)
     const C** turned_rows;
     C* left;                  // queries, or the gradient of the output (tokens x width)
@@ -85,7 +85,7 @@ struct FloatUnit {
           value(problem.tokens, problem.head_dim, scratch),
           grad(backward ? problem.tokens : 0, problem.head_dim, scratch),
           mask(problem, columns.stride, scratch),
-          places(problem.tokens, scratch),
+          route(problem, backward, sizeof(T), scratch),
           turned(take<C>(scratch, static_cast<std::size_t>(width) * columns.stride)),
           turned_rows(take<const C*>(scratch, width)),
           left(take<C>(scratch, static_cast<std::size_t>(tokens) * width)),
@@ -117,7 +117,8 @@ struct FloatUnit {
         gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, dots);
         transpose<C>(
             columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
-        multiply(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, products, columns.stride);
+        multiply(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, products, columns.stride,
+                 route.ahead());
         for (int i = 0; columns.single && i < tokens; ++i) products[i * columns.stride + tokens - 1] = dots[i];
     }
 
@@ -131,22 +132,22 @@ struct FloatUnit {
     // Leaves the powers of the softmax in `scores`; they are still to be multiplied by rows.inverse.
     Scaling<C> weigh(int head, const C* bias, const C* window_mask) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
-        query.read(problem, problem.qkv, places.qkv, channel);
-        key.read(problem, problem.qkv, places.qkv, channels + channel);
+        query.read(problem, problem.qkv, route.places().qkv, channel);
+        key.read(problem, problem.qkv, route.places().qkv, channels + channel);
         multiply_transposed(query, key, scores);
         const Scaling<C> scales = scaling(head);
         softmax<kDegree>(columns, scores, scales, bias, window_mask, rows, scores, columns.stride);
         if (columns.single) {
             for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = rows.last[i];
         }
-        value.read(problem, problem.qkv, places.qkv, 2 * channels + channel);
+        value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
         return scales;
     }
 
     void forward(int head, const C* bias, const C* window_mask) {
         weigh(head, bias, window_mask);
-        multiply(tokens, tokens, vectors, scores, columns.stride, 1, value.at, left, width);
-        write(left, C(1), rows.inverse, problem.output, places.output, head * problem.head_dim);
+        multiply(tokens, tokens, vectors, scores, columns.stride, 1, value.at, left, width, route.ahead());
+        write(left, C(1), rows.inverse, problem.output, route.places().output, head * problem.head_dim);
     }
 
     // From the powers and the gradient of the probabilities to the probabilities, in scores, and the gradient
@@ -180,24 +181,24 @@ struct FloatUnit {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         const Scaling<C> scales = weigh(head, bias, window_mask);
         const C factor = scales.all;
-        grad.read(problem, problem.output, places.output, channel);
+        grad.read(problem, problem.output, route.places().output, channel);
         multiply_transposed(grad, value, grad_scores);
         softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);
 
         const int stride = columns.stride;
-        multiply(tokens, tokens, vectors, scores, 1, stride, grad.at, left, width);
-        write(left, C(1), nullptr, problem.grad_qkv, places.grad_qkv, 2 * channels + channel);
+        multiply(tokens, tokens, vectors, scores, 1, stride, grad.at, left, width, route.ahead());
+        write(left, C(1), nullptr, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
 
-        multiply(tokens, tokens, vectors, grad_scores, stride, 1, key.at, left, width);
+        multiply(tokens, tokens, vectors, grad_scores, stride, 1, key.at, left, width, route.ahead());
         if (scales.rows) {
             const double sum = project_out(tokens, width, query.at, scales.rows, left);
             if (grad_logit_scale) *grad_logit_scale += sum;
         }
-        write(left, factor, nullptr, problem.grad_qkv, places.grad_qkv, channel);
+        write(left, factor, nullptr, problem.grad_qkv, route.places().grad_qkv, channel);
 
-        multiply(tokens, tokens, vectors, grad_scores, 1, stride, query.at, left, width);
+        multiply(tokens, tokens, vectors, grad_scores, 1, stride, query.at, left, width, route.ahead());
         if (scales.columns) project_out(tokens, width, key.at, scales.columns, left);
-        write(left, factor, nullptr, problem.grad_qkv, places.grad_qkv, channels + channel);
+        write(left, factor, nullptr, problem.grad_qkv, route.places().grad_qkv, channels + channel);
     }
 };
 

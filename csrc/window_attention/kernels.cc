@@ -1,8 +1,15 @@
 #include "window_attention/kernels.h"
 
-#include "window_attention/amx_unit.h"
 #include "window_attention/float_unit.h"
 #include "window_attention/tasks.h"
+#if defined(__AVX512BF16__)
+#include "window_attention/pair_unit.h"
+#endif
+#if defined(__AMX_BF16__)
+#include "window_attention/tile_products.h"
+#elif defined(__AVX512BF16__)
+#include "window_attention/vector_products.h"
+#endif
 
 namespace pyemo::PYEMO_ISA {
 
@@ -19,7 +26,9 @@ constexpr pyemo::window::Kernels make_kernels() {
     set<window::FloatUnit<double>>(kernels, DType::float64);
     set<window::FloatUnit<simd::float16>>(kernels, DType::float16);
 #if defined(__AMX_BF16__)
-    set<window::AmxUnit>(kernels, DType::bfloat16);
+    set<window::PairUnit<window::TileProducts>>(kernels, DType::bfloat16);
+#elif defined(__AVX512BF16__)
+    set<window::PairUnit<window::VectorProducts>>(kernels, DType::bfloat16);
 #else
     set<window::FloatUnit<simd::bfloat16>>(kernels, DType::bfloat16);
 #endif

@@ -62,11 +62,12 @@ struct Tasks {
             pack_bias(tokens, given ? given + static_cast<std::ptrdiff_t>(head) * tokens * tokens : nullptr,
                       biases + (head - task.head_begin) * size);
         }
+        unit.route.begin(task);
         for (std::int64_t index = task.window_begin; index < task.window_end; ++index) {
-            const Window window(problem, index);
-            unit.places.set(problem, window);
-            const C* mask = unit.mask.of(window);
+            unit.route.enter(task, index);
+            const C* mask = unit.mask.of(Window(problem, index));
             for (int head = task.head_begin; head < task.head_end; ++head) {
+                unit.route.enter_head(task, head);
                 visit(unit, head, biases + (head - task.head_begin) * size, mask);
             }
         }

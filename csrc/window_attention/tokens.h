@@ -1,6 +1,9 @@
 // Where the tokens of a window lie, and what is added to their logits. For kernel sources only.
 #pragma once
 
+#include <algorithm>
+#include <utility>
+
 #include "common/simd_matrix.h"
 #include "window_attention/problem.h"
 
@@ -77,6 +80,62 @@ struct Places {
         window.place(problem, problem.output, output);
         if (problem.grad_qkv.data) window.place(problem, problem.grad_qkv, grad_qkv);
     }
+};
+
+// The way from unit to unit: where the tokens of this one lie, and what to fetch ahead for it and the one after it.
+class Route {
+  public:
+    Route(const Problem& problem, bool backward, int element_bytes, char*& scratch)
+        : problem_(problem),
+          head_bytes_(static_cast<std::ptrdiff_t>(problem.head_dim) * element_bytes),
+          here_(problem.tokens, scratch),
+          there_(problem.tokens, scratch),
+          ahead_(take<const char*>(scratch, Ahead::room(lines(problem, backward, head_bytes_), steps(problem))),
+                 steps(problem)) {}
+
+    void begin(const Task& task) { there_.set(problem_, Window(problem_, task.window_begin)); }
+    void enter(const Task& task, std::int64_t window) {
+        std::swap(here_, there_);
+        next_ = window + 1 < task.window_end ? &there_ : nullptr;
+        if (next_) there_.set(problem_, Window(problem_, window + 1));
+    }
+    void enter_head(const Task& task, int head) {
+        const bool last = head + 1 == task.head_end;
+        const Places* const next = last ? next_ : &here_;
+        const int channel = last ? task.head_begin : head + 1, heads = problem_.heads;
+        const auto add = [&](const Map& map, const std::ptrdiff_t* offsets, int first) {
+            ahead_.add(map.data + first * head_bytes_, offsets, problem_.tokens, head_bytes_);
+        };
+        ahead_.begin();
+        // What is written is fetched too: stores to lines that are not in the cache hold up those behind them.
+        if (problem_.grad_qkv.data) {
+            for (int part : {2, 0, 1}) add(problem_.grad_qkv, here_.grad_qkv, part * heads + head);
+        } else {
+            add(problem_.output, here_.output, head);
+        }
+        if (next) {
+            for (int part : {0, 1, 2}) add(problem_.qkv, next->qkv, part * heads + channel);
+            if (problem_.grad_qkv.data) add(problem_.output, next->output, channel);
+        }
+        ahead_.end();
+    }
+
+    const Places& places() const { return here_; }
+    Ahead& ahead() { return ahead_; }
+
+  private:
+    static int lines(const Problem& problem, bool backward, std::ptrdiff_t head_bytes) {
+        return problem.tokens * static_cast<int>((head_bytes + 63) / 64) * (backward ? 7 : 4);
+    }
+    static int steps(const Problem& problem) {
+        return std::max({problem.tokens, problem.head_dim, 32});
+    }
+
+    const Problem& problem_;
+    std::ptrdiff_t head_bytes_;
+    Places here_, there_;
+    const Places* next_ = nullptr;
+    Ahead ahead_;
 };
 
 // What is added to the logits of one window, in units of log2(e), in rows of `stride`; null if nothing is.

@@ -97,13 +97,13 @@ struct Division {
     int heads, head_parts;
 
     // Parts of at least so many windows. A task takes a while to set up, so it gets some units, if there are few of
-    // them.
+    // them, and rather of one head in several windows than of several heads, each of which brings its bias along.
     Division(const Problem& problem, std::int64_t least_windows)
         : windows(problem.batch * problem.rows_of_windows * problem.columns_of_windows), heads(problem.heads) {
         constexpr std::int64_t kMostTasks = 64, kLeastUnits = 3;
         const std::int64_t tasks = std::clamp<std::int64_t>(windows * heads / kLeastUnits, 1, kMostTasks);
-        window_parts = std::clamp<std::int64_t>(windows / least_windows, 1, tasks);
-        head_parts = static_cast<int>(std::clamp<std::int64_t>(tasks / window_parts, 1, heads));
+        head_parts = static_cast<int>(std::min<std::int64_t>(heads, tasks));
+        window_parts = std::clamp<std::int64_t>(windows / least_windows, 1, tasks / head_parts);
     }
 
     std::int64_t tasks() const { return window_parts * head_parts; }

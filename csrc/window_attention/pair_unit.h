@@ -1,0 +1,199 @@
+// Window attention of bfloat16 by products of pairs of values, with sums in float. For kernel sources only.
+#pragma once
+
+#include "window_attention/pairs.h"
+#include "window_attention/rows.h"
+#include "window_attention/softmax.h"
+#include "window_attention/tokens.h"
+
+namespace pyemo::PYEMO_ISA::window {
+
+// One head of one window, with what it takes to work on it.
+template <class Products>
+struct PairUnit {
+    static constexpr int kDegree = 3;
+    using C = float;
+    using Session = typename Products::Session;
+
+    const Problem& problem;
+    const PairShape shape;
+    const Columns<float> columns;
+    const int tokens, rows, depth, width;  // of the shape
+    PairedRows query, key, value, grad;
+    Mask<float> mask;
+    Route route;
+    Products products;
+    bfloat16* left;                                 // (rows x width)
+    Pair* right;                                    // (width / 2 x rows) or (depth / 2 x width)
+    float *scores, *grad_scores, *product;          // (rows x rows) twice, (rows x width)
+    bfloat16* weights;                              // (rows x depth)
+    Pair *paired_weights, *paired_grads;            // (depth / 2 x rows)
+    float *cosines, *query_inverse, *key_inverse;   // cosine attention's products of queries and keys (rows x rows)
+    RowValues<float> numbers;
+
+    PairUnit(const Problem& problem, bool backward, char*& scratch)
+        : problem(problem),
+          shape(problem.tokens, problem.head_dim),
+          columns(problem.tokens),
+          tokens(shape.tokens),
+          rows(shape.rows),
+          depth(shape.depth),
+          width(shape.width),
+          query(tokens, problem.head_dim, scratch),
+          key(tokens, problem.head_dim, scratch),
+          value(tokens, problem.head_dim, scratch),
+          grad(backward ? tokens : 0, problem.head_dim, scratch),
+          mask(problem, columns.stride, scratch),
+          route(problem, backward, sizeof(bfloat16), scratch),
+          products(shape, backward, scratch),
+          left(take<bfloat16>(scratch, size(rows, width))),
+          right(take<Pair>(scratch, size(depth, width))),
+          scores(take<float>(scratch, size(rows, rows))),
+          grad_scores(take<float>(scratch, backward ? size(rows, rows) : 0)),
+          product(take<float>(scratch, size(rows, width))),
+          weights(take<bfloat16>(scratch, size(rows, depth))),
+          paired_weights(take<Pair>(scratch, backward ? size(depth / 2, rows) : 0)),
+          paired_grads(take<Pair>(scratch, backward ? size(depth / 2, rows) : 0)),
+          cosines(take<float>(scratch, backward && problem.logit_scale ? size(rows, rows) : 0)),
+          query_inverse(take<float>(scratch, rows)),
+          key_inverse(take<float>(scratch, rows)),
+          numbers(tokens, take<float>(scratch, RowValues<float>::count(tokens))) {}
+
+    static std::size_t size(int rows, int columns) { return PairShape::size(rows, columns); }
+
+    void prepare(bool backward) {
+        products.prepare(right);
+        for (PairedRows* part : {&query, &key, &value}) part->prepare();
+        if (backward) {
+            grad.prepare();
+            clear(paired_weights, size(depth / 2, rows));
+            clear(paired_grads, size(depth / 2, rows));
+        }
+        clear(left, size(rows, width));
+        clear(weights, size(rows, depth));
+        clear(key_inverse, rows);
+        numbers.clear_rest(tokens);
+    }
+
+    void write(float factor, const float* factors, const Map& map, const std::ptrdiff_t* offsets, int channel) const {
+        char* to = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
+        for (int i = 0; i < tokens; ++i) {
+            write_row<bfloat16, float>(product + i * width, problem.head_dim, factors ? factors[i] : factor,
+                                       to + offsets[i]);
+        }
+    }
+
+    // c (tokens x tokens) = a b^T, both (tokens x width).
+    void multiply_rows(const PairedRows& a, const PairedRows& b, float* c) {
+        a.copy(left);
+        b.turn(rows, right);
+        products.by_width(left, right, b.at[tokens - 1], c, route.ahead());
+    }
+
+    // Scaled products of queries and keys in `scores`, and how they are scaled.
+    Scaling<float> score(int head) {
+        const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
+        query.read(problem, problem.qkv, route.places().qkv, channel);
+        key.read(problem, problem.qkv, route.places().qkv, channels + channel);
+        value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
+        multiply_rows(query, key, scores);
+        if (!problem.logit_scale) return {static_cast<float>(problem.scale), nullptr, nullptr};
+        inverse_lengths(tokens, width, query.at, query_inverse);
+        inverse_lengths(tokens, width, key.at, key_inverse);
+        return {static_cast<const float*>(problem.logit_scale)[head], query_inverse, key_inverse};
+    }
+
+    template <class Power>
+    void weigh(const Scaling<float>& scales, const float* bias, const float* window_mask, Power* powers, int stride) {
+        softmax<kDegree>(columns, scores, scales, bias, window_mask, numbers, powers, stride);
+    }
+
+    void forward(int head, const float* bias, const float* window_mask) {
+        const Scaling<float> scales = score(head);
+        weigh(scales, bias, window_mask, weights, depth);
+        if (columns.single) {
+            for (int i = 0; i < tokens; ++i) weights[i * depth + tokens - 1] = round(numbers.last[i]);
+        }
+        value.pair(right);
+        products.by_tokens(weights, right, product, route.ahead());
+        write(1, numbers.inverse, problem.output, route.places().output, head * problem.head_dim);
+    }
+
+    // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
+    // pairs of rows, and the gradient of the products of queries and keys, in pairs of rows and in `weights`.
+    // Returns, of cosine attention, the gradient of its logit_scale: not from the rounded gradients, which nearly
+    // cancel.
+    double softmax_backward(const Scaling<float>& scales, float* grad_bias) {
+        mean_gradients(columns, scores, grad_scores, numbers);
+        const int last = tokens - 1;
+        Vec<float> cosine_sum = {};
+        float last_cosine_sum = 0;
+        for (int i = 0; i < tokens; i += 2) {
+            const bool two = i + 1 < tokens;
+            for (int v = 0; v < columns.vectors; ++v) {
+                const int column = v * kLanes<float>;
+                Vec<float> probability[2] = {}, grad_logit[2] = {};
+                for (int r = 0; r < (two ? 2 : 1); ++r) {
+                    const int at = (i + r) * columns.stride + column;
+                    probability[r] = load(scores + at) * numbers.inverse[i + r];
+                    const Vec<float> g = probability[r] * (load(grad_scores + at) - numbers.top[i + r]);
+                    if (grad_bias) store(grad_bias + at, load(grad_bias + at) + g);
+                    grad_logit[r] = g * scales.at(i + r, column, broadcast(scales.of(i + r)));
+                    if (scales.rows) cosine_sum += grad_logit[r] * load(cosines + at);
+                    store(weights + (i + r) * depth + column, grad_logit[r]);
+                }
+                const Bits probabilities = make_pairs(probability[0], probability[1]),
+                           grads = make_pairs(grad_logit[0], grad_logit[1]);
+                std::memcpy(paired_weights + i / 2 * rows + column, &probabilities, sizeof probabilities);
+                std::memcpy(paired_grads + i / 2 * rows + column, &grads, sizeof grads);
+            }
+            if (!columns.single) continue;
+            Pair probabilities = 0, grads = 0;
+            for (int r = 0; r < (two ? 2 : 1); ++r) {
+                const int at = (i + r) * columns.stride + last;
+                const float probability = scores[at] * numbers.inverse[i + r];
+                const float grad_logit = probability * (grad_scores[at] - numbers.top[i + r]);
+                if (grad_bias) grad_bias[at] += grad_logit;
+                const float scaled = grad_logit * scales.of(i + r) * (scales.columns ? scales.columns[last] : 1);
+                if (scales.rows) last_cosine_sum += scaled * cosines[at];
+                const bfloat16 grad = round(scaled);
+                weights[(i + r) * depth + last] = grad;
+                probabilities |= static_cast<Pair>(round(probability).bits) << (16 * r);
+                grads |= static_cast<Pair>(grad.bits) << (16 * r);
+            }
+            paired_weights[i / 2 * rows + last] = probabilities;
+            paired_grads[i / 2 * rows + last] = grads;
+        }
+        return sum<float>(cosine_sum) + static_cast<double>(last_cosine_sum);
+    }
+
+    void backward(int head, const float* bias, const float* window_mask, float* grad_bias, double* grad_logit_scale) {
+        const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
+        const Scaling<float> scales = score(head);
+        if (scales.rows) std::memcpy(cosines, scores, sizeof(float) * size(rows, rows));
+        weigh(scales, bias, window_mask, scores, columns.stride);
+        if (columns.single) {
+            for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = numbers.last[i];
+        }
+        grad.read(problem, problem.output, route.places().output, channel);
+        multiply_rows(grad, value, grad_scores);
+        const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
+        if (grad_logit_scale) *grad_logit_scale += cosine_sum;
+
+        grad.pair(right);
+        products.by_tokens_turned(paired_weights, right, product, route.ahead());
+        write(1, nullptr, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
+
+        key.pair(right);
+        products.by_tokens(weights, right, product, route.ahead());
+        if (scales.rows) project_out(tokens, width, query.at, scales.rows, product);
+        write(scales.all, nullptr, problem.grad_qkv, route.places().grad_qkv, channel);
+
+        query.pair(right);
+        products.by_tokens_turned(paired_grads, right, product, route.ahead());
+        if (scales.columns) project_out(tokens, width, key.at, scales.columns, product);
+        write(scales.all, nullptr, problem.grad_qkv, route.places().grad_qkv, channels + channel);
+    }
+};
+
+}  // namespace pyemo::PYEMO_ISA::window

@@ -1,0 +1,94 @@
+// Tokens of bfloat16 as factors of products that take two values at a time. For kernel sources only.
+#pragma once
+
+#include "window_attention/rows.h"
+#include "window_attention/tokens.h"
+
+namespace pyemo::PYEMO_ISA::window {
+
+// Such a product's left factor has its rows side by side; its right one, in each row, pairs of values from two rows.
+// It is of zeros where it is larger than the tokens and the head's width.
+struct PairShape {
+    static constexpr int kPadding = 32;
+
+    int tokens, rows, depth, width;
+
+    PairShape(int tokens, int head_dim)
+        : tokens(tokens),
+          rows(round_up(tokens, kLanes<float>)),
+          depth(round_up(tokens, kPadding)),
+          width(round_up(head_dim, kPadding)) {}
+
+    static std::ptrdiff_t size(int rows, int columns) { return static_cast<std::ptrdiff_t>(rows) * columns; }
+};
+
+// Rows of tokens: where they are in the map if that can be, else copies; zeros where a tile has more rows than tokens.
+struct PairedRows {
+    const bfloat16** at;
+    bfloat16 *copies, *zeros;
+    int tokens, rows, width;
+    bool in_place;
+
+    PairedRows(int tokens, int head_dim, char*& scratch)
+        : at(take<const bfloat16*>(scratch, round_up(tokens, PairShape::kPadding))),
+          tokens(tokens),
+          rows(round_up(tokens, PairShape::kPadding)),
+          width(round_up(head_dim, PairShape::kPadding)),
+          in_place(width == head_dim) {
+        copies = take<bfloat16>(scratch, in_place ? 0 : static_cast<std::size_t>(tokens) * width);
+        zeros = take<bfloat16>(scratch, width);
+    }
+
+    void prepare() {
+        clear(zeros, width);
+        if (!in_place) clear(copies, static_cast<std::size_t>(tokens) * width);
+        for (int i = tokens; i < rows; ++i) at[i] = zeros;
+    }
+
+    void read(const Problem& problem, const Map& map, const std::ptrdiff_t* offsets, int channel) {
+        const char* from = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
+        for (int i = 0; i < tokens; ++i) {
+            at[i] = reinterpret_cast<const bfloat16*>(from + offsets[i]);
+            if (in_place) continue;
+            std::memcpy(static_cast<void*>(copies + i * width), at[i], sizeof(bfloat16) * problem.head_dim);
+            at[i] = copies + i * width;
+        }
+    }
+
+    // The left factor of a product: rows side by side.
+    void copy(bfloat16* to) const {
+        for (int i = 0; i < tokens; ++i) {
+            for (int j = 0; j < width; j += 32) {
+                const auto v = load_bits<Vec<std::uint32_t>>(at[i] + j);
+                std::memcpy(static_cast<void*>(to + i * width + j), &v, sizeof v);
+            }
+        }
+    }
+
+    // The right factor of a product over the width: (width / 2 x columns) pairs.
+    void turn(int columns, Pair* to) const {
+        transpose<Pair>(tokens, width / 2, [&](int i) { return reinterpret_cast<const Pair*>(at[i]); }, to, columns);
+    }
+
+    // The right factor of a product over the tokens: (rows / 2 x width) pairs.
+    void pair(Pair* to) const {
+        for (int i = 0; i < rows; i += 2) {
+            for (int j = 0; j < width; j += kLanes<Pair>, to += kLanes<Pair>) {
+                const Bits pairs = widen(load_bits<HalfBits>(at[i] + j)) | widen(load_bits<HalfBits>(at[i + 1] + j))
+                                                                               << 16;
+                std::memcpy(to, &pairs, sizeof pairs);
+            }
+        }
+    }
+};
+
+// Two rows as pairs of bfloat16, rounded to nearest.
+inline Bits make_pairs(Vec<float> first, Vec<float> second) {
+    return (bitcast<Bits>(first) + 0x8000) >> 16 | ((bitcast<Bits>(second) + 0x8000) & 0xffff0000);
+}
+
+inline bfloat16 round(float value) {
+    return {static_cast<std::uint16_t>((bitcast<std::uint32_t>(value) + 0x8000) >> 16)};
+}
+
+}  // namespace pyemo::PYEMO_ISA::window
