@@ -14,6 +14,9 @@
 #error "simd.h is for sources that are compiled once per instruction set"
 #endif
 
+// For functions whose arguments are to stay in registers.
+#define PYEMO_INLINE __attribute__((always_inline))
+
 namespace pyemo::PYEMO_ISA::simd {
 
 #if defined(__AVX512F__)

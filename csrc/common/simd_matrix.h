@@ -31,8 +31,7 @@ class Ahead {
   public:
     // Room for so many lines, and for what stands behind them where a product has more steps than there are lines.
     static std::size_t room(int lines, int most_steps) { return static_cast<std::size_t>(lines) + most_steps; }
-    Ahead(const char** memory, int most_steps)
-        : first_(memory), next_(memory), end_(memory), most_steps_(most_steps) {}
+    Ahead(const char** memory, int most_steps) : first_(memory), next_(memory), end_(memory), most_steps_(most_steps) {}
 
     void begin() { next_ = end_ = first_; }
     // `bytes` of each of the rows that begin at `from` + offset.
@@ -87,69 +86,106 @@ inline void multiply_add(Vec<float>& sum, Pair factor, Vec<Pair> row) {
 }
 #endif
 
-// c (rows x vectors) = a (rows x depth) b (depth x vectors); a row of b begins `column` elements after b[k].
-template <class T, int kRows, int kVectors>
+// What becomes of a product: it is stored. Another such function, of the same parameters, may use it while it is in
+// registers.
+template <class T>
+struct Store {
+    T* c;
+    std::ptrdiff_t c_row;
+
+    template <int kRows, int kVectors>
+    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<T> (&sum)[kRows][kVectors]) const {
+        T* to = c + row * c_row + column;
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r, to += c_row) {
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) store(to + v * kLanes<T>, sum[r][v]);
+        }
+    }
+};
+
+// done(row, column, the product of a (rows x depth) and b (depth x vectors)); a row of b begins `column` elements after
+// b[k].
+template <class T, class Done, int kRows, int kVectors>
 void multiply_block(const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* const* b, std::ptrdiff_t column,
-                    int depth, typename SumOf<T>::type* c, std::ptrdiff_t c_row, const char* const* ahead) {
+                    int depth, const char* const* ahead, int row, const Done& done) {
     Vec<typename SumOf<T>::type> sum[kRows][kVectors] = {};
     for (int k = 0; k < depth; ++k, a += a_column) {
         const T* from = b[k] + column;
         Ahead::fetch(ahead[k]);
-        Vec<T> row[kVectors];
+        Vec<T> vectors[kVectors];
 #pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) row[v] = load_bits<Vec<T>>(from + v * kLanes<T>);
+        for (int v = 0; v < kVectors; ++v) vectors[v] = load_bits<Vec<T>>(from + v * kLanes<T>);
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const T factor = a[r * a_row];
 #pragma GCC unroll 16
-            for (int v = 0; v < kVectors; ++v) multiply_add(sum[r][v], factor, row[v]);
+            for (int v = 0; v < kVectors; ++v) multiply_add(sum[r][v], factor, vectors[v]);
         }
     }
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 16
-        for (int v = 0; v < kVectors; ++v) store(c + r * c_row + v * kLanes<T>, sum[r][v]);
-    }
+    done.template operator()<kRows, kVectors>(row, column, sum);
 }
 
-template <class T>
+template <class T, class Done>
 using MultiplyBlock = void (*)(const T*, std::ptrdiff_t, std::ptrdiff_t, const T* const*, std::ptrdiff_t, int,
-                               typename SumOf<T>::type*, std::ptrdiff_t, const char* const*);
+                               const char* const*, int, const Done&);
 
-template <class T, int kVectors, int... rows>
-MultiplyBlock<T> block_of(int wanted, std::integer_sequence<int, rows...>) {
-    static constexpr MultiplyBlock<T> kBlocks[] = {multiply_block<T, rows + 1, kVectors>...};
+template <class T, class Done, int kVectors, int... rows>
+MultiplyBlock<T, Done> block_of(int wanted, std::integer_sequence<int, rows...>) {
+    static constexpr MultiplyBlock<T, Done> kBlocks[] = {multiply_block<T, Done, rows + 1, kVectors>...};
     return kBlocks[wanted - 1];
 }
 
-template <class T, int kVectors>
+template <class T, class Done, int kVectors>
 void multiply_columns(int rows, int depth, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const T* const* b,
-                      std::ptrdiff_t column, typename SumOf<T>::type* c, std::ptrdiff_t c_row, Ahead& ahead) {
+                      std::ptrdiff_t column, Ahead& ahead, const Done& done) {
     constexpr int kMost = most_rows(kVectors);
     // Blocks of about one height: a low one at the end would wait for its own sums.
     int blocks = (rows + kMost - 1) / kMost;
-    while (rows > 0) {
-        const int height = (rows + blocks - 1) / blocks;
-        block_of<T, kVectors>(height, std::make_integer_sequence<int, kMost>())(a, a_row, a_column, b, column, depth, c,
-                                                                                c_row, ahead.take(depth));
-        a += height * a_row, c += height * c_row, rows -= height, --blocks;
+    for (int row = 0; row < rows; --blocks) {
+        const int height = (rows - row + blocks - 1) / blocks;
+        block_of<T, Done, kVectors>(height, std::make_integer_sequence<int, kMost>())(
+            a, a_row, a_column, b, column, depth, ahead.take(depth), row, done);
+        a += height * a_row, row += height;
     }
 }
 
-// c (rows x vectors) = a (rows x depth) b (depth x vectors). Element (i, k) of a is a[i * a_row + k * a_column]; row k
-// of b is where b[k] points.
-template <class T>
+// The product of a (rows x depth) and b (depth x vectors), for `done`. Element (i, k) of a is
+// a[i * a_row + k * a_column]; row k of b is where b[k] points.
+template <class T, class Done>
 void multiply(int rows, int depth, int vectors, const T* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column,
-              const T* const* b, typename SumOf<T>::type* c, std::ptrdiff_t c_row, Ahead& ahead) {
+              const T* const* b, Ahead& ahead, const Done& done) {
     std::ptrdiff_t column = 0;
     for (int parts = (vectors + kMostVectors - 1) / kMostVectors; vectors > 0; --parts) {
         const int width = (vectors + parts - 1) / parts;
-        const auto columns = width == 4   ? multiply_columns<T, 4>
-                             : width == 3 ? multiply_columns<T, 3>
-                             : width == 2 ? multiply_columns<T, 2>
-                                          : multiply_columns<T, 1>;
-        columns(rows, depth, a, a_row, a_column, b, column, c + column, c_row, ahead);
+        const auto columns = width == 4   ? multiply_columns<T, Done, 4>
+                             : width == 3 ? multiply_columns<T, Done, 3>
+                             : width == 2 ? multiply_columns<T, Done, 2>
+                                          : multiply_columns<T, Done, 1>;
+        columns(rows, depth, a, a_row, a_column, b, column, ahead, done);
         column += width * kLanes<T>, vectors -= width;
+    }
+}
+
+template <class T, class Done, int kVectors>
+void hand_over_columns(int rows, const T* c, std::ptrdiff_t c_row, std::ptrdiff_t column, const Done& done) {
+    for (int row = 0; row < rows; ++row, c += c_row) {
+        Vec<T> product[1][kVectors];
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) product[0][v] = load(c + column + v * kLanes<T>);
+        done.template operator()<1, kVectors>(row, column, product);
+    }
+}
+
+// A product (rows x vectors) that was stored, for `done` as multiply has it.
+template <class T, class Done>
+void hand_over(int rows, int vectors, const T* c, std::ptrdiff_t c_row, const Done& done) {
+    for (std::ptrdiff_t column = 0; vectors > 0; vectors -= kMostVectors, column += kMostVectors * kLanes<T>) {
+        const auto columns = vectors >= 4   ? hand_over_columns<T, Done, 4>
+                             : vectors == 3 ? hand_over_columns<T, Done, 3>
+                             : vectors == 2 ? hand_over_columns<T, Done, 2>
+                                            : hand_over_columns<T, Done, 1>;
+        columns(rows, c, c_row, column, done);
     }
 }
 

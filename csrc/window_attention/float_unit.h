@@ -9,20 +9,22 @@
 
 namespace pyemo::PYEMO_ISA::window {
 
-// Copies rows side by side, which products are faster with than with rows far apart, and multiplies each with `factor`
-// on the way, unless that is null.
+// Copies rows side by side, which products are faster with than with rows far apart, and finds the product of each with
+// the row `factor` on the way, unless that is null.
 template <class T>
-inline void gather_rows(int rows, int width, const T* const* from, T* to, const T* factor, T* dots) {
-    for (int i = 0; i < rows; i += kLanes<T>) {
-        Vec<T> sums[kLanes<T>] = {};
-        for (int k = 0; k < kLanes<T> && i + k < rows; ++k) {
-            for (int j = 0; j < width; j += kLanes<T>) {
-                const Vec<T> v = load(from[i + k] + j);
-                store(to + (i + k) * width + j, v);
-                if (factor) sums[k] += v * load(factor + j);
-            }
+inline void gather_rows(int rows, int width, const T* const* from, T* to, const T* factor, const RowValues<T>& numbers,
+                        T* dots) {
+    for (int i = 0; i < rows; ++i) {
+        Vec<T> sum = {};
+        for (int j = 0; j < width; j += kLanes<T>) {
+            const Vec<T> v = load(from[i] + j);
+            store(to + i * width + j, v);
+            if (factor) sum += v * load(factor + j);
         }
-        if (factor) store(dots + i, reduce_each<T>(sums, [](Vec<T> x, Vec<T> y) { return x + y; }));
+        if (factor) numbers.store_wide(i, sum);
+    }
+    for (int i = 0; factor && i < rows; i += kLanes<T>) {
+        store(dots + i, numbers.reduce(i, [](Vec<T> x, Vec<T> y) { return x + y; }));
     }
 }
 
@@ -60,6 +62,8 @@ struct FloatUnit {
     using C = std::conditional_t<std::is_same_v<T, double>, double, float>;
     struct Session {};
     static constexpr int kDegree = std::is_same_v<T, bfloat16> ? 3 : 5;
+    // Whether products are used while they are in registers. The rest stores them first: not worth so much more code.
+    static constexpr bool kFused = std::is_same_v<T, float>;
 
     const Problem& problem;
     const Columns<C> columns;
@@ -100,7 +104,7 @@ struct FloatUnit {
         for (int k = 0; k < width; ++k) turned_rows[k] = turned + static_cast<std::ptrdiff_t>(k) * columns.stride;
         // Rows up to a multiple of the lanes are worked on though they stand for nothing.
         rows.clear_rest(tokens);
-        clear(key_inverse, columns.stride);
+        for (C* inverse : {query_inverse, key_inverse}) clear(inverse, columns.stride);
     }
 
     void write(const C* from, C factor, const C* factors, const Map& map, const std::ptrdiff_t* offsets,
@@ -112,14 +116,14 @@ struct FloatUnit {
         }
     }
 
-    // products (tokens x tokens) = a b^T, both (tokens x width).
-    void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, C* products) {
-        gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, dots);
+    // a b^T (tokens x tokens), both (tokens x width), for `done`; where the last column stands outside the vectors, it
+    // is left in `dots`.
+    template <class Done>
+    void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, const Done& done) {
+        gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, rows, dots);
         transpose<C>(
             columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
-        multiply(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, products, columns.stride,
-                 route.ahead());
-        for (int i = 0; columns.single && i < tokens; ++i) products[i * columns.stride + tokens - 1] = dots[i];
+        multiply<C>(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, route.ahead(), done);
     }
 
     Scaling<C> scaling(int head) {
@@ -129,25 +133,51 @@ struct FloatUnit {
         return {static_cast<const C*>(problem.logit_scale)[head], query_inverse, key_inverse};
     }
 
-    // Leaves the powers of the softmax in `scores`; they are still to be multiplied by rows.inverse.
+    // Leaves the powers of the softmax in `scores` and rows.last; they are still to be multiplied by rows.inverse.
     Scaling<C> weigh(int head, const C* bias, const C* window_mask) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         query.read(problem, problem.qkv, route.places().qkv, channel);
         key.read(problem, problem.qkv, route.places().qkv, channels + channel);
-        multiply_transposed(query, key, scores);
         const Scaling<C> scales = scaling(head);
-        softmax<kDegree>(columns, scores, scales, bias, window_mask, rows, scores, columns.stride);
-        if (columns.single) {
-            for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = rows.last[i];
+        const Logits<C> logits{columns, scores, scales, bias, window_mask, rows};
+        if constexpr (kFused) {
+            multiply_transposed(query, key, logits);
+        } else {
+            multiply_transposed(query, key, Store<C>{scores, columns.stride});
+            hand_over(tokens, columns.vectors, scores, columns.stride, logits);
         }
+        logits.last_column(dots);
+        softmax<kDegree>(logits, scores, columns.stride);
         value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
         return scales;
     }
 
     void forward(int head, const C* bias, const C* window_mask) {
         weigh(head, bias, window_mask);
-        multiply(tokens, tokens, vectors, scores, columns.stride, 1, value.at, left, width, route.ahead());
-        write(left, C(1), rows.inverse, problem.output, route.places().output, head * problem.head_dim);
+        const int depth = columns.single ? tokens - 1 : tokens;
+        if constexpr (kFused) {
+            if (width == problem.head_dim) {
+                multiply<C>(tokens, depth, vectors, scores, columns.stride, 1, value.at, route.ahead(),
+                            output<true>(head));
+                return;
+            }
+        }
+        multiply<C>(tokens, depth, vectors, scores, columns.stride, 1, value.at, route.ahead(), Store<C>{left, width});
+        hand_over(tokens, vectors, left, width, output<false>(head));
+    }
+
+    template <bool kWhole>
+    Output<T, C, C, kWhole> output(int head) const {
+        return {problem.output.data + head * problem.head_dim * static_cast<std::ptrdiff_t>(sizeof(T)),
+                route.places().output,
+                problem.head_dim,
+                rows.inverse,
+                columns.single ? rows.last : nullptr,
+                value.at[tokens - 1]};
+    }
+
+    void put_last_column(const C* from, C* to) const {
+        for (int i = 0; columns.single && i < tokens; ++i) to[i * columns.stride + tokens - 1] = from[i];
     }
 
     // From the powers and the gradient of the probabilities to the probabilities, in scores, and the gradient
@@ -163,7 +193,7 @@ struct FloatUnit {
                 const Vec<C> probability = load(scores + at) * inverse;
                 const Vec<C> grad = probability * (load(grad_scores + at) - mean);
                 store(scores + at, probability);
-                store(grad_scores + at, grad * scales.at(i, v * kLanes<C>, factor));
+                store(grad_scores + at, grad * scales.at(v * kLanes<C>, factor));
                 if (grad_bias) store(grad_bias + at, load(grad_bias + at) + grad);
             }
             if (columns.single) {
@@ -182,21 +212,24 @@ struct FloatUnit {
         const Scaling<C> scales = weigh(head, bias, window_mask);
         const C factor = scales.all;
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_transposed(grad, value, grad_scores);
+        multiply_transposed(grad, value, Store<C>{grad_scores, columns.stride});
+        put_last_column(rows.last, scores);
+        put_last_column(dots, grad_scores);
         softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);
 
         const int stride = columns.stride;
-        multiply(tokens, tokens, vectors, scores, 1, stride, grad.at, left, width, route.ahead());
+        const Store<C> into_left{left, width};
+        multiply<C>(tokens, tokens, vectors, scores, 1, stride, grad.at, route.ahead(), into_left);
         write(left, C(1), nullptr, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
 
-        multiply(tokens, tokens, vectors, grad_scores, stride, 1, key.at, left, width, route.ahead());
+        multiply<C>(tokens, tokens, vectors, grad_scores, stride, 1, key.at, route.ahead(), into_left);
         if (scales.rows) {
             const double sum = project_out(tokens, width, query.at, scales.rows, left);
             if (grad_logit_scale) *grad_logit_scale += sum;
         }
         write(left, factor, nullptr, problem.grad_qkv, route.places().grad_qkv, channel);
 
-        multiply(tokens, tokens, vectors, grad_scores, 1, stride, query.at, left, width, route.ahead());
+        multiply<C>(tokens, tokens, vectors, grad_scores, 1, stride, query.at, route.ahead(), into_left);
         if (scales.columns) project_out(tokens, width, key.at, scales.columns, left);
         write(left, factor, nullptr, problem.grad_qkv, route.places().grad_qkv, channels + channel);
     }

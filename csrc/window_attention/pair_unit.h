@@ -23,12 +23,12 @@ struct PairUnit {
     Mask<float> mask;
     Route route;
     Products products;
-    bfloat16* left;                                 // (rows x width)
-    Pair* right;                                    // (width / 2 x rows) or (depth / 2 x width)
-    float *scores, *grad_scores, *product;          // (rows x rows) twice, (rows x width)
-    bfloat16* weights;                              // (rows x depth)
-    Pair *paired_weights, *paired_grads;            // (depth / 2 x rows)
-    float *cosines, *query_inverse, *key_inverse;   // cosine attention's products of queries and keys (rows x rows)
+    bfloat16* left;                                // (rows x width)
+    Pair* right;                                   // (width / 2 x rows) or (depth / 2 x width)
+    float *scores, *grad_scores, *product;         // (rows x rows) twice, (rows x width)
+    bfloat16* weights;                             // (rows x depth)
+    Pair *paired_weights, *paired_grads;           // (depth / 2 x rows)
+    float *cosines, *query_inverse, *key_inverse;  // cosine attention's products of queries and keys (rows x rows)
     RowValues<float> numbers;
 
     PairUnit(const Problem& problem, bool backward, char*& scratch)
@@ -71,7 +71,7 @@ struct PairUnit {
         }
         clear(left, size(rows, width));
         clear(weights, size(rows, depth));
-        clear(key_inverse, rows);
+        for (float* inverse : {query_inverse, key_inverse}) clear(inverse, rows);
         numbers.clear_rest(tokens);
     }
 
@@ -83,40 +83,54 @@ struct PairUnit {
         }
     }
 
-    // c (tokens x tokens) = a b^T, both (tokens x width).
-    void multiply_rows(const PairedRows& a, const PairedRows& b, float* c) {
+    // a b^T (tokens x tokens), both (tokens x width), for `done`; where the last column stands outside the vectors, it
+    // is left in numbers.last.
+    template <class Done>
+    void multiply_rows(const PairedRows& a, const PairedRows& b, const Done& done) {
         a.copy(left);
         b.turn(rows, right);
-        products.by_width(left, right, b.at[tokens - 1], c, route.ahead());
+        products.by_width(left, right, b.at[tokens - 1], numbers, route.ahead(), done);
     }
 
-    // Scaled products of queries and keys in `scores`, and how they are scaled.
-    Scaling<float> score(int head) {
+    // Reads the tokens; returns how the products of queries and keys are scaled.
+    Scaling<float> begin(int head) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         query.read(problem, problem.qkv, route.places().qkv, channel);
         key.read(problem, problem.qkv, route.places().qkv, channels + channel);
         value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
-        multiply_rows(query, key, scores);
         if (!problem.logit_scale) return {static_cast<float>(problem.scale), nullptr, nullptr};
         inverse_lengths(tokens, width, query.at, query_inverse);
         inverse_lengths(tokens, width, key.at, key_inverse);
         return {static_cast<const float*>(problem.logit_scale)[head], query_inverse, key_inverse};
     }
 
-    template <class Power>
-    void weigh(const Scaling<float>& scales, const float* bias, const float* window_mask, Power* powers, int stride) {
-        softmax<kDegree>(columns, scores, scales, bias, window_mask, numbers, powers, stride);
+    void forward(int head, const float* bias, const float* window_mask) {
+        const Logits<float> logits{columns, scores, begin(head), bias, window_mask, numbers};
+        multiply_rows(query, key, logits);
+        logits.last_column(numbers.last);
+        softmax<kDegree>(logits, weights, depth);
+        value.pair(right);
+        const int used = columns.single ? tokens - 1 : tokens;
+        if (width == problem.head_dim) {
+            products.by_tokens(weights, right, used, route.ahead(), output<true>(head));
+        } else {
+            products.by_tokens(weights, right, used, route.ahead(), Store<float>{product, width});
+            hand_over(tokens, width / kLanes<float>, product, width, output<false>(head));
+        }
     }
 
-    void forward(int head, const float* bias, const float* window_mask) {
-        const Scaling<float> scales = score(head);
-        weigh(scales, bias, window_mask, weights, depth);
-        if (columns.single) {
-            for (int i = 0; i < tokens; ++i) weights[i * depth + tokens - 1] = round(numbers.last[i]);
-        }
-        value.pair(right);
-        products.by_tokens(weights, right, product, route.ahead());
-        write(1, numbers.inverse, problem.output, route.places().output, head * problem.head_dim);
+    template <bool kWhole>
+    Output<bfloat16, float, bfloat16, kWhole> output(int head) const {
+        return {problem.output.data + head * problem.head_dim * static_cast<std::ptrdiff_t>(sizeof(bfloat16)),
+                route.places().output,
+                problem.head_dim,
+                numbers.inverse,
+                columns.single ? numbers.last : nullptr,
+                value.at[tokens - 1]};
+    }
+
+    void put_last_column(float* to) const {
+        for (int i = 0; columns.single && i < tokens; ++i) to[i * columns.stride + tokens - 1] = numbers.last[i];
     }
 
     // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
@@ -138,7 +152,7 @@ struct PairUnit {
                     probability[r] = load(scores + at) * numbers.inverse[i + r];
                     const Vec<float> g = probability[r] * (load(grad_scores + at) - numbers.top[i + r]);
                     if (grad_bias) store(grad_bias + at, load(grad_bias + at) + g);
-                    grad_logit[r] = g * scales.at(i + r, column, broadcast(scales.of(i + r)));
+                    grad_logit[r] = g * scales.at(column, broadcast(scales.of(i + r)));
                     if (scales.rows) cosine_sum += grad_logit[r] * load(cosines + at);
                     store(weights + (i + r) * depth + column, grad_logit[r]);
                 }
@@ -169,28 +183,36 @@ struct PairUnit {
 
     void backward(int head, const float* bias, const float* window_mask, float* grad_bias, double* grad_logit_scale) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
-        const Scaling<float> scales = score(head);
-        if (scales.rows) std::memcpy(cosines, scores, sizeof(float) * size(rows, rows));
-        weigh(scales, bias, window_mask, scores, columns.stride);
-        if (columns.single) {
-            for (int i = 0; i < tokens; ++i) scores[i * columns.stride + tokens - 1] = numbers.last[i];
+        const Scaling<float> scales = begin(head);
+        const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
+        if (scales.rows) {
+            multiply_rows(query, key, Store<float>{cosines, rows});
+            put_last_column(cosines);
+            hand_over(tokens, columns.vectors, cosines, rows, logits);
+        } else {
+            multiply_rows(query, key, logits);
         }
+        logits.last_column(numbers.last);
+        softmax<kDegree>(logits, scores, columns.stride);
+        put_last_column(scores);
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_rows(grad, value, grad_scores);
+        multiply_rows(grad, value, Store<float>{grad_scores, rows});
+        put_last_column(grad_scores);
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 
+        const Store<float> into_product{product, width};
         grad.pair(right);
-        products.by_tokens_turned(paired_weights, right, product, route.ahead());
+        products.by_tokens_turned(paired_weights, right, route.ahead(), into_product);
         write(1, nullptr, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
 
         key.pair(right);
-        products.by_tokens(weights, right, product, route.ahead());
+        products.by_tokens(weights, right, tokens, route.ahead(), into_product);
         if (scales.rows) project_out(tokens, width, query.at, scales.rows, product);
         write(scales.all, nullptr, problem.grad_qkv, route.places().grad_qkv, channel);
 
         query.pair(right);
-        products.by_tokens_turned(paired_grads, right, product, route.ahead());
+        products.by_tokens_turned(paired_grads, right, route.ahead(), into_product);
         if (scales.columns) project_out(tokens, width, key.at, scales.columns, product);
         write(scales.all, nullptr, problem.grad_qkv, route.places().grad_qkv, channels + channel);
     }

@@ -66,7 +66,8 @@ struct RowValues {
             store_wide(i, Vec<T>{});
         }
     }
-    void store_wide(int row, Vec<T> value) { store(wide + row * kLanes<T>, value); }
+    void store_wide(int row, Vec<T> value) const { store(wide + row * kLanes<T>, value); }
+    Vec<T> wide_of(int row) const { return load(wide + row * kLanes<T>); }
 
     template <class Join>
     Vec<T> reduce(int first_row, const Join& join) const {
@@ -84,38 +85,67 @@ struct Scaling {
     const T *rows, *columns;  // cosine attention's: the inverse lengths of queries and keys; else null
 
     T of(int row) const { return rows ? all * rows[row] : all; }
-    Vec<T> at(int row, int column, Vec<T> of_row) const {
-        (void)row;
-        return columns ? of_row * load(columns + column) : of_row;
+    Vec<T> at(int column, Vec<T> of_row) const { return columns ? of_row * load(columns + column) : of_row; }
+};
+
+// The logits of a window: scaled products plus bias plus mask (or null), the last two in units of log2(e), in rows of
+// the columns' stride. Behind its rows, each has its last column once more, side by side.
+template <class T>
+struct Logits {
+    const Columns<T>& columns;
+    T* values;
+    Scaling<T> scaling;
+    const T *bias, *mask;
+    RowValues<T>& rows;
+
+    // Of products in registers: see simd::multiply. The largest are left in rows.wide.
+    template <int kRows, int kVectors>
+    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<T> (&products)[kRows][kVectors]) const {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            const Vec<T> factor = broadcast(scaling.of(row + r) * T(pyemo::window::kLog2E));
+            const std::ptrdiff_t at = (row + r) * static_cast<std::ptrdiff_t>(columns.stride) + column;
+            Vec<T> x[kVectors];
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) {
+                const std::ptrdiff_t place = column + v * kLanes<T>;
+                const Vec<T> all = scaling.columns ? factor * load(scaling.columns + place) : factor;
+                x[v] = products[r][v] * all + load(bias + at + v * kLanes<T>);
+                if (mask) x[v] += load(mask + at + v * kLanes<T>);
+                store(values + at + v * kLanes<T>, x[v]);
+            }
+            Vec<T> top = x[0];
+#pragma GCC unroll 16
+            for (int v = 1; v < kVectors; ++v) top = larger<T>(top, x[v]);
+            if (column) top = larger<T>(top, rows.wide_of(row + r));
+            rows.store_wide(row + r, top);
+        }
+    }
+
+    // Where it stands outside the vectors: of the products of all rows with the last column.
+    void last_column(const T* products) const {
+        if (!columns.single) return;
+        const int last = columns.tokens - 1;
+        const std::ptrdiff_t behind = static_cast<std::ptrdiff_t>(columns.tokens) * columns.stride;
+        const Vec<T> factor =
+            broadcast(scaling.all * T(pyemo::window::kLog2E) * (scaling.columns ? scaling.columns[last] : T(1)));
+        for (int i = 0; i < columns.tokens; i += kLanes<T>) {
+            const Vec<T> all = scaling.rows ? factor * load(scaling.rows + i) : factor;
+            Vec<T> x = load(products + i) * all + load(bias + behind + i);
+            if (mask) x += load(mask + behind + i);
+            store(rows.last + i, x);
+        }
     }
 };
 
-// exp(logits - their row's largest) into `powers`, which may be the same memory, and 1 / their row's sum into
-// `rows.inverse`. The logits are scaled products plus bias plus mask (or null), the last two in units of log2(e).
-// Columns of `powers` from the tokens up to the vectors' end become 0, because such a bias is minus infinity.
+// exp(logits - their row's largest) into `powers`, which may be the logits' memory, and 1 / their row's sum into
+// rows.inverse; the last column's into rows.last, where it stands outside the vectors. Columns of `powers` from the
+// tokens up to the vectors' end become 0, because such a bias is minus infinity.
 template <int kDegree, class T, class Power>
-inline void softmax(const Columns<T>& columns, T* logits, const Scaling<T>& scaling, const T* bias, const T* mask,
-                    RowValues<T>& rows, Power* powers, int power_stride) {
-    const int n = columns.tokens, stride = columns.stride, vectors = columns.vectors, last = n - 1;
-    const T log2e = T(pyemo::window::kLog2E);
-    for (int i = 0; i < n; ++i) {
-        const T factor = scaling.of(i) * log2e;
-        const Vec<T> wide_factor = broadcast(factor);
-        Vec<T> top = broadcast(-Ieee<T>::kInfinity);
-        for (int v = 0; v < vectors; ++v) {
-            const int at = i * stride + v * kLanes<T>;
-            Vec<T> x = load(logits + at) * scaling.at(i, v * kLanes<T>, wide_factor) + load(bias + at);
-            if (mask) x += load(mask + at);
-            store(logits + at, x);
-            top = larger<T>(top, x);
-        }
-        rows.store_wide(i, top);
-        if (columns.single) {
-            const int at = i * stride + last;
-            const T column = scaling.columns ? scaling.columns[last] : T(1);
-            rows.last[i] = logits[at] * (factor * column) + bias[at] + (mask ? mask[at] : T(0));
-        }
-    }
+inline void softmax(const Logits<T>& logits, Power* powers, int power_stride) {
+    const Columns<T>& columns = logits.columns;
+    const RowValues<T>& rows = logits.rows;
+    const int n = columns.tokens;
     for (int i = 0; i < n; i += kLanes<T>) {
         Vec<T> top = rows.reduce(i, [](Vec<T> a, Vec<T> b) { return larger<T>(a, b); });
         if (columns.single) top = larger<T>(top, load(rows.last + i));
@@ -123,10 +153,12 @@ inline void softmax(const Columns<T>& columns, T* logits, const Scaling<T>& scal
     }
     for (int i = 0; i < n; ++i) {
         const Vec<T> top = broadcast(rows.top[i]);
+        const T* from = logits.values + static_cast<std::ptrdiff_t>(i) * columns.stride;
+        Power* to = powers + static_cast<std::ptrdiff_t>(i) * power_stride;
         Vec<T> sum = {};
-        for (int v = 0; v < vectors; ++v) {
-            const Vec<T> power = exp2_not_positive<kDegree, T>(load(logits + i * stride + v * kLanes<T>) - top);
-            store(powers + i * power_stride + v * kLanes<T>, power);
+        for (int v = 0; v < columns.vectors; ++v) {
+            const Vec<T> power = exp2_not_positive<kDegree, T>(load(from + v * kLanes<T>) - top);
+            store(to + v * kLanes<T>, power);
             sum += power;
         }
         rows.store_wide(i, sum);

@@ -14,11 +14,14 @@ struct Tasks {
     static int bias_stride(int tokens) { return Columns<C>(tokens).stride; }
 
     // One head's bias in units of log2(e), zeros if null; minus infinity in the vectors' columns that stand for no
-    // token.
+    // token. Behind it, its last column.
     static void pack_bias(int tokens, const C* from, C* to) {
         const Columns<C> columns(tokens);
         const C log2e = C(pyemo::window::kLog2E);
+        C* const last = to + static_cast<std::ptrdiff_t>(tokens) * columns.stride;
+        clear(last, columns.stride);
         for (int i = 0; i < tokens; ++i, to += columns.stride, from += from ? tokens : 0) {
+            last[i] = from ? from[tokens - 1] * log2e : C(0);
             int j = 0;
             for (; j + kLanes<C> <= tokens; j += kLanes<C>) store(to + j, from ? load(from + j) * log2e : Vec<C>{});
             for (; j < tokens; ++j) to[j] = from ? from[j] * log2e : C(0);
@@ -30,7 +33,7 @@ struct Tasks {
         char* const begin = reinterpret_cast<char*>(64);  // never used, only counted from
         char* end = begin;
         Unit(problem, backward, end);
-        take<C>(end, static_cast<std::size_t>(heads) * problem.tokens * bias_stride(problem.tokens));
+        take<C>(end, static_cast<std::size_t>(heads) * (problem.tokens + 1) * bias_stride(problem.tokens));
         return static_cast<std::size_t>(end - begin);
     }
 
@@ -55,7 +58,7 @@ struct Tasks {
         Unit unit(problem, backward, scratch);
         unit.prepare(backward);
         const int tokens = problem.tokens;
-        const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(tokens) * bias_stride(tokens);
+        const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(tokens + 1) * bias_stride(tokens);
         C* const biases = take<C>(scratch, (task.head_end - task.head_begin) * size);
         const C* given = static_cast<const C*>(problem.bias);
         for (int head = task.head_begin; head < task.head_end; ++head) {

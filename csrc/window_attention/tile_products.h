@@ -3,7 +3,10 @@
 
 #include <immintrin.h>
 
+#include <algorithm>
+
 #include "window_attention/pairs.h"
+#include "window_attention/softmax.h"
 
 namespace pyemo::PYEMO_ISA::window {
 
@@ -29,23 +32,38 @@ struct TileProducts {
     using Session = Tiles;
 
     const PairShape& shape;
+    const Columns<float> columns;
+    float* product;    // (rows x rows) or (rows x width)
     bfloat16* turned;  // (rows x depth), of the backward pass
 
     TileProducts(const PairShape& shape, bool backward, char*& scratch)
-        : shape(shape), turned(take<bfloat16>(scratch, backward ? PairShape::size(shape.rows, shape.depth) : 0)) {}
+        : shape(shape),
+          columns(shape.tokens),
+          product(take<float>(scratch, PairShape::size(shape.rows, std::max(shape.rows, shape.width)))),
+          turned(take<bfloat16>(scratch, backward ? PairShape::size(shape.rows, shape.depth) : 0)) {}
     void prepare(Pair*) {}
 
-    void by_width(const bfloat16* a, const Pair* b, const bfloat16*, float* c, Ahead& ahead) const {
-        multiply(shape.rows, shape.rows, shape.width, a, b, c, ahead);
+    // As those of VectorProducts, but the depth is always that of the shape.
+    template <class Done>
+    void by_width(const bfloat16* a, const Pair* b, const bfloat16*, const RowValues<float>& numbers, Ahead& ahead,
+                  const Done& done) const {
+        multiply(shape.rows, shape.rows, shape.width, a, b, product, ahead);
+        for (int i = 0; columns.single && i < shape.tokens; ++i) {
+            numbers.last[i] = product[PairShape::size(i, shape.rows) + shape.tokens - 1];
+        }
+        hand_over(shape.tokens, columns.vectors, product, shape.rows, done);
     }
-    void by_tokens(const bfloat16* a, const Pair* b, float* c, Ahead& ahead) const {
-        multiply(shape.rows, shape.width, shape.depth, a, b, c, ahead);
+    template <class Done>
+    void by_tokens(const bfloat16* a, const Pair* b, int, Ahead& ahead, const Done& done) const {
+        multiply(shape.rows, shape.width, shape.depth, a, b, product, ahead);
+        hand_over(shape.tokens, shape.width / kLanes<float>, product, shape.width, done);
     }
-    void by_tokens_turned(const Pair* a, const Pair* b, float* c, Ahead& ahead) const {
+    template <class Done>
+    void by_tokens_turned(const Pair* a, const Pair* b, Ahead& ahead, const Done& done) const {
         transpose<Pair>(
-            shape.depth / 2, shape.rows, [&](int i) { return a + static_cast<std::ptrdiff_t>(i) * shape.rows; },
+            shape.depth / 2, shape.rows, [&](int i) { return a + PairShape::size(i, shape.rows); },
             reinterpret_cast<Pair*>(turned), shape.depth / 2);
-        by_tokens(turned, b, c, ahead);
+        by_tokens(turned, b, shape.depth, ahead, done);
     }
 
   private:

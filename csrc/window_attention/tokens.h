@@ -127,9 +127,7 @@ class Route {
     static int lines(const Problem& problem, bool backward, std::ptrdiff_t head_bytes) {
         return problem.tokens * static_cast<int>((head_bytes + 63) / 64) * (backward ? 7 : 4);
     }
-    static int steps(const Problem& problem) {
-        return std::max({problem.tokens, problem.head_dim, 32});
-    }
+    static int steps(const Problem& problem) { return std::max({problem.tokens, problem.head_dim, 32}); }
 
     const Problem& problem_;
     std::ptrdiff_t head_bytes_;
@@ -138,14 +136,15 @@ class Route {
     Ahead ahead_;
 };
 
-// What is added to the logits of one window, in units of log2(e), in rows of `stride`; null if nothing is.
+// What is added to the logits of one window, in units of log2(e), in rows of `stride`, and behind them the last column;
+// null if nothing is.
 template <class T>
 class Mask {
   public:
     Mask(const Problem& problem, int stride, char*& scratch)
         : problem_(problem),
           stride_(stride),
-          values_(take<T>(scratch, static_cast<std::size_t>(problem.tokens) * stride)),
+          values_(take<T>(scratch, static_cast<std::size_t>(problem.tokens + 1) * stride)),
           region_(take<T>(scratch, stride)) {}
 
     const T* of(const Window& window) {
@@ -175,6 +174,9 @@ class Mask {
                 for (int j = tokens; j < stride_; ++j) values_[i * stride_ + j] = T(0);
             }
         }
+        T* const last = values_ + static_cast<std::ptrdiff_t>(tokens) * stride_;
+        clear(last, stride_);
+        for (int i = 0; i < tokens; ++i) last[i] = values_[static_cast<std::ptrdiff_t>(i) * stride_ + tokens - 1];
         return values_;
     }
 

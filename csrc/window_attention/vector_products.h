@@ -11,7 +11,7 @@ struct VectorProducts {
 
     const PairShape& shape;
     const Columns<float> columns;
-    const Pair **width_rows, **depth_rows;  // of the right factor, as far as either product goes
+    const Pair **width_rows, **depth_rows;  // of the right factor, which always lies in the same place
 
     VectorProducts(const PairShape& shape, bool, char*& scratch)
         : shape(shape),
@@ -24,31 +24,36 @@ struct VectorProducts {
         for (int k = 0; k < shape.depth / 2; ++k) depth_rows[k] = right + PairShape::size(k, shape.width);
     }
 
-    void by_width(const bfloat16* a, const Pair*, const bfloat16* last_row, float* c, Ahead& ahead) const {
-        multiply<Pair>(shape.tokens, shape.width / 2, columns.vectors, reinterpret_cast<const Pair*>(a),
-                       shape.width / 2, 1, width_rows, c, shape.rows, ahead);
-        if (!columns.single) return;
-        for (int i = 0; i < shape.tokens; i += kLanes<float>) {
-            Vec<float> sums[kLanes<float>] = {};
-            for (int k = 0; k < kLanes<float>; ++k) {
-                for (int j = 0; j < shape.width; j += 2 * kLanes<Pair>) {
-                    multiply_add(sums[k], load_bits<Vec<Pair>>(a + PairShape::size(i + k, shape.width) + j),
-                                 load_bits<Vec<Pair>>(last_row + j));
-                }
+    // a b^T (tokens x tokens) of rows of the width, for `done`; where the last column stands outside the vectors, it is
+    // left in numbers.last.
+    template <class Done>
+    void by_width(const bfloat16* a, const Pair*, const bfloat16* last_row, const RowValues<float>& numbers,
+                  Ahead& ahead, const Done& done) const {
+        for (int i = 0; columns.single && i < shape.tokens; ++i) {
+            Vec<float> sum = {};
+            for (int j = 0; j < shape.width; j += 2 * kLanes<Pair>) {
+                multiply_add(sum, load_bits<Vec<Pair>>(a + PairShape::size(i, shape.width) + j),
+                             load_bits<Vec<Pair>>(last_row + j));
             }
-            const Vec<float> dots = reduce_each<float>(sums, [](Vec<float> x, Vec<float> y) { return x + y; });
-            for (int k = 0; k < kLanes<float> && i + k < shape.tokens; ++k) {
-                c[PairShape::size(i + k, shape.rows) + shape.tokens - 1] = dots[k];
-            }
+            numbers.store_wide(i, sum);
         }
+        for (int i = 0; columns.single && i < shape.tokens; i += kLanes<float>) {
+            store(numbers.last + i, numbers.reduce(i, [](Vec<float> x, Vec<float> y) { return x + y; }));
+        }
+        multiply<Pair>(shape.tokens, shape.width / 2, columns.vectors, reinterpret_cast<const Pair*>(a),
+                       shape.width / 2, 1, width_rows, ahead, done);
     }
-    void by_tokens(const bfloat16* a, const Pair*, float* c, Ahead& ahead) const {
-        multiply<Pair>(shape.tokens, (shape.tokens + 1) / 2, shape.width / kLanes<float>,
-                       reinterpret_cast<const Pair*>(a), shape.depth / 2, 1, depth_rows, c, shape.width, ahead);
+    // a (tokens x `depth`) b (tokens x width), for `done`.
+    template <class Done>
+    void by_tokens(const bfloat16* a, const Pair*, int depth, Ahead& ahead, const Done& done) const {
+        multiply<Pair>(shape.tokens, (depth + 1) / 2, shape.width / kLanes<float>, reinterpret_cast<const Pair*>(a),
+                       shape.depth / 2, 1, depth_rows, ahead, done);
     }
-    void by_tokens_turned(const Pair* a, const Pair*, float* c, Ahead& ahead) const {
+    // The same of an a of pairs of rows, turned.
+    template <class Done>
+    void by_tokens_turned(const Pair* a, const Pair*, Ahead& ahead, const Done& done) const {
         multiply<Pair>(shape.tokens, (shape.tokens + 1) / 2, shape.width / kLanes<float>, a, 1, shape.rows, depth_rows,
-                       c, shape.width, ahead);
+                       ahead, done);
     }
 };
 
