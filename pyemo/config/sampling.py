@@ -33,7 +33,8 @@ class SamplingConfig(Section):
     slice_place: Literal["random", "middle"] = "random"
     """``middle``: without time augmentation, the slice is always the same."""
     trim_db: Positive | None = None
-    """Leave out what comes before the first and after the last hundredth of a second within so many decibels of the clip's loudest."""
+    """Leave out what comes before the first and after the last hundredth of a second within so many decibels of the clip's loudest, but for
+    80 ms on either side."""
     max_seconds: Positive | None = None
     """Clips, or slices, beyond it are cut: in training at a random place with time augmentation, else to their middle."""
     frames: Annotated[int, Field(ge=1)] | None = None

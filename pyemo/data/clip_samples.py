@@ -157,21 +157,19 @@ class ClipSamples:
 
     def _part(self, position: int) -> Span:
         """The sample's span, in training with time augmentation a random slice of it."""
-        span = self._spans[position]
-        sampling = self._sampling
-        length = span.end - span.start
-        random = np.random.default_rng((self._seed, self._epoch, position))
-        wanted = length
-        if self._training and sampling.slice_share is not None:
-            shortest, longest = sampling.slice_share
-            wanted = length * random.uniform(shortest, longest)
-        elif self._training and sampling.slice_seconds is not None:
-            wanted = min(length, sampling.slice_seconds * self._fastest)
-        moving = self._training and sampling.slice_place == "random"
-        place = random.uniform() if wanted < length and moving else 0.5
-        if sampling.max_seconds is not None and wanted > sampling.max_seconds:
-            wanted = sampling.max_seconds
-            place = random.uniform() if moving and (sampling.slice_share or sampling.slice_seconds) else 0.5
+        span, sampling = self._spans[position], self._sampling
+        length = wanted = span.end - span.start
+        place = 0.5
+        if self._training and (sampling.slice_share or sampling.slice_seconds):
+            random = np.random.default_rng((self._seed, self._epoch, position))
+            if sampling.slice_share:
+                wanted *= random.uniform(*sampling.slice_share)
+            elif sampling.slice_seconds:
+                wanted = min(length, sampling.slice_seconds * self._fastest)
+            if sampling.slice_place == "random":
+                place = random.uniform()
+        if sampling.max_seconds is not None:
+            wanted = min(wanted, sampling.max_seconds)
         if wanted >= length:
             return span
         start = span.start + place * (length - wanted)

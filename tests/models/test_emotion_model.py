@@ -48,6 +48,20 @@ def test_masked_steps_change_nothing(model: EmotionModel) -> None:
     torch.testing.assert_close(logits[1], model.fusion.linear.bias)  # no step at all: the zero vector
 
 
+def test_padding_does_not_enter_the_statistics_of_batch_normalisation() -> None:
+    torch.manual_seed(1)
+    padded, whole = build_model(recipe()), build_model(recipe())
+    whole.load_state_dict(padded.state_dict())
+    x = torch.rand(2, 3, 1, 64, 64)
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    padded({"face": torch.where(mask[:, :, None, None, None], x, 1e3)}, {"face": mask})
+    whole({"face": x[mask][:, None]})
+    averages = dict(whole.named_buffers())
+    assert any("running" in name for name in averages)
+    for name, buffer in padded.named_buffers():
+        torch.testing.assert_close(buffer, averages[name], msg=name)
+
+
 def test_all_weights_learn() -> None:
     net = build_model(recipe("model.fusion.name=linear"))
     net({"face": torch.rand(4, 2, 1, 64, 64)}).logits.square().sum().backward()

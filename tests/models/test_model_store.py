@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -61,6 +62,28 @@ def test_round_trip_is_exact(folder: Path, model: EmotionModel, recipe: Classifi
     found = loaded.model.state_dict()
     assert list(found) == list(expected)
     assert all(torch.equal(found[key], expected[key]) for key in expected)
+
+
+def test_the_file_that_training_began_with_need_not_be_there(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    began = tmp_path / "began.safetensors"
+    save_file(timm.create_model("test_resnet", num_classes=11).state_dict(), began)
+    began_with = load_recipe(
+        "mini-xception",
+        [
+            "model.modalities.face.input={size: 32, channels: 3}",
+            f"model.modalities.face.backbone={{name: timm, options: {{architecture: test_resnet, weights: {began}}}}}",
+            "model.fusion.name=linear",
+        ],
+    )
+    assert isinstance(began_with, ClassifierRecipe)
+    net = build_model(began_with)
+    folder = save_model(tmp_path / "model", net, began_with, "# Card\n")
+    began.unlink()
+    with pytest.raises(ModelError, match="there is no file"):
+        build_model(began_with)
+    found = load_model(folder).model.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in net.state_dict().items())
 
 
 def test_float16_halves_the_file_and_loads_as_float32(

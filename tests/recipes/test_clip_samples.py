@@ -12,7 +12,7 @@ import pytest
 import torch
 from small_worlds import FRAMES, RATE, write_clip, write_sound
 
-from pyemo.config import ClassifierRecipe, parse_recipe
+from pyemo.config import ClassifierRecipe, VoiceAugmentationConfig, parse_recipe
 from pyemo.contracts import Manifest
 from pyemo.data.batch import IGNORED
 from pyemo.data.clip_samples import ClipSamples
@@ -138,6 +138,41 @@ def test_slices_of_a_length_and_clips_shorter_than_it(make: Make) -> None:
     assert batch.voice_lengths.tolist() == [round(0.4 * RATE), round(0.2 * RATE)]
     assert frames_of(batch, 1) == [0, 1, 2, 3, 4]
     assert len(frames_of(batch, 0)) == 10
+
+
+def test_without_time_augmentation_a_slice_is_the_middle(make: Make) -> None:
+    data = make((30, 1.2, "happy"))
+    for epoch in range(3):
+        batch = samples(data, recipe("{slice_seconds: 0.4, slice_place: middle}"), epoch=epoch)[[0]]
+        assert sound_of(batch, 0) == (round(0.4 * RATE), round(0.8 * RATE) - 1)
+        assert frames_of(batch, 0) == list(range(10, 20))
+
+
+def test_a_slice_that_will_be_sped_up_is_longer(make: Make) -> None:
+    data = make((1, 1.0, "happy"))
+    for kinds, speed, seconds in (("voice", 1.25, 0.5), ("voice", 0.5, 0.4), ("face voice", 1.25, 0.4)):
+        chosen = recipe("{slice_seconds: 0.4}", kinds)
+        chosen = chosen.model_copy(
+            update={"voice_augmentation": VoiceAugmentationConfig(speed=[min(speed, 1.0), speed])}
+        )
+        # With faces, which are not sped up, both keep the same seconds.
+        assert samples(data, chosen)[[0]].voice_lengths.tolist() == [round(seconds * RATE)]
+
+
+def test_silence_at_both_ends_is_left_out(tmp_path: Path) -> None:
+    """A burst from 0.3 to 0.7 s, 60 dB above what is around it; 80 ms on either side stay."""
+    noise = np.random.default_rng(0).uniform(-1, 1, RATE)
+    sound = 20 * noise
+    sound[round(0.3 * RATE) : round(0.7 * RATE)] *= 1000
+    path = write_sound(tmp_path / "burst.wav", sound.astype(np.int16))
+    row = {"path": str(path), "label": "happy", "subject": "s", "split": None, "start": np.nan, "end": np.nan}
+    data = prepare(Manifest(pd.DataFrame([row]), LABELS, modalities=("voice",)), tmp_path / "out", workers=1).data
+    for decibels, seconds in ((40, 0.56), (80, 1.0)):
+        for training in (True, False):
+            batch = samples(data, recipe(f"{{trim_db: {decibels}}}", "voice"), training=training)[[0]]
+            assert batch.voice_lengths.tolist() == [round(seconds * RATE)]
+    batch = samples(data, recipe("{trim_db: 40}", "voice"))[[0]]
+    assert batch.voices[0].equal(torch.from_numpy(sound.astype(np.int16)[round(0.22 * RATE) : round(0.78 * RATE)]))
 
 
 def test_long_clips_are_cut_to_their_middle(make: Make) -> None:
@@ -317,6 +352,14 @@ def test_what_does_not_fit_is_named(make: Make) -> None:
 def test_samplings_that_contradict_themselves(sampling: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         recipe(sampling)
+
+
+def test_sequences_need_faces() -> None:
+    voice_only = RECIPE.replace("    face: {{input: {{size: 16}}, backbone: {{name: mini-xception}}}}\n", "")
+    with pytest.raises(
+        ConfigError, match=r"sampling\.sequences are of face frames; no modality of the model sees faces"
+    ):
+        parse_recipe(voice_only.format(sampling="{sequences: 4}"), "test")
 
 
 def test_a_batch_moves_as_a_whole(make: Make) -> None:
