@@ -163,7 +163,8 @@ class ClipSamples:
         if self._training and (sampling.slice_share or sampling.slice_seconds):
             random = np.random.default_rng((self._seed, self._epoch, position))
             if sampling.slice_share:
-                wanted *= random.uniform(*sampling.slice_share)
+                shortest, longest = sampling.slice_share
+                wanted *= random.uniform(shortest, longest)
             elif sampling.slice_seconds:
                 wanted = min(length, sampling.slice_seconds * self._fastest)
             if sampling.slice_place == "random":
