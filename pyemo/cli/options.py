@@ -12,7 +12,7 @@ import yaml
 from pyemo.errors import ConfigError
 
 
-def add_recogniser_options(parser: argparse.ArgumentParser) -> None:
+def add_detector_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--detector",
         default="dlib",
@@ -31,8 +31,12 @@ def add_recogniser_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=8,
         metavar="K",
-        help="detect faces in every K-th frame, track them between (default: 8); all frames are classified",
+        help="detect faces in every K-th frame, track them between (default: 8); none of the frames is left out",
     )
+
+
+def add_recogniser_options(parser: argparse.ArgumentParser) -> None:
+    add_detector_options(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
 
 

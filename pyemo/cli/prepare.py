@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pyemo.cli.options import keyed
+from pyemo.cli.options import add_data_options, add_detector_options, keyed
 
 if TYPE_CHECKING:
     from pyemo.data.preparation import Preparation
@@ -24,19 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "Exit status: 0 done, 1 nothing could be done, 2 wrong usage, 3 some rows failed (errors.csv), 130 interrupted."
     )
-    parser.add_argument(
-        "--data",
-        required=True,
-        metavar="NAME:ROOT",
-        help="data set plug-in and where its files are, for instance ravdess:FOLDER",
-    )
-    parser.add_argument(
-        "--data-option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the data set; repeatable",
-    )
+    add_data_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for crops and sound")
     parser.add_argument(
         "--modalities",
@@ -52,26 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="each whole image or frame is a face: detect none; numbers in the names of a folder's images are those of the frames",
     )
-    parser.add_argument(
-        "--detector",
-        default="dlib",
-        metavar="D",
-        help="face detector plug-in (default: dlib); `pyemo plugins` lists them",
-    )
-    parser.add_argument(
-        "--detector-option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="option of the detector, for instance max_side=1280; repeatable",
-    )
-    parser.add_argument(
-        "--every",
-        type=int,
-        default=8,
-        metavar="K",
-        help="detect faces in every K-th frame, track them between (default: 8)",
-    )
+    add_detector_options(parser)
     parser.add_argument(
         "--frame-rate", type=float, metavar="R", help="keep at most R crops a second (default: every frame's)"
     )

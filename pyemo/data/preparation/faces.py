@@ -18,7 +18,7 @@ import numpy as np
 from pyemo.contracts import Face
 from pyemo.data.face_files import FaceIndex, encode_face, write_faces
 from pyemo.data.preparation.outcome import Outcome
-from pyemo.data.preparation.plan import Item, Job, passes
+from pyemo.data.preparation.plan import Item, Job
 from pyemo.data.preparation.sources import (
     ImageFile,
     ImageSequence,
@@ -108,17 +108,7 @@ def cache_clip(job: Job, tools: Tools) -> None:
         for item in job.items:
             tools.report(Outcome(item.key, "face", problem="the file is a sound, it has no pictures"))
         return
-    waiting = list(passes(job.items))
-    while waiting:
-        group, done = waiting.pop(), 0
-        try:
-            for outcome in _outcomes(group, tools):
-                tools.report(outcome)
-                done += 1
-        except UnreadableError as error:
-            tools.fail(group[done], error.cause)
-            if group[done + 1 :]:  # may yet be readable, from a new start
-                waiting.append(group[done + 1 :])
+    tools.run(job.items, _outcomes)
 
 
 def _is_sound(path: Path) -> bool:

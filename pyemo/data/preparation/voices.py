@@ -10,8 +10,8 @@ import numpy as np
 import soundfile
 
 from pyemo.data.preparation.outcome import Outcome
-from pyemo.data.preparation.plan import Item, Job, passes
-from pyemo.data.preparation.sources import UnreadableError, guarded
+from pyemo.data.preparation.plan import Item, Job
+from pyemo.data.preparation.sources import guarded
 from pyemo.data.preparation.tools import Tools
 from pyemo.data.prepared import VOICE
 from pyemo.errors import MediaError, PyemoError
@@ -31,17 +31,7 @@ def cache_voice(job: Job, tools: Tools) -> None:
         for item in job.items:
             tools.report(Outcome(item.key, "voice", problem="no sound"))
         return
-    waiting = list(passes(job.items))
-    while waiting:
-        group, done = waiting.pop(), 0
-        try:
-            for outcome in _outcomes(group, tools):
-                tools.report(outcome)
-                done += 1
-        except UnreadableError as error:
-            tools.fail(group[done], error.cause)
-            if group[done + 1 :]:  # may yet be readable, from a new start
-                waiting.append(group[done + 1 :])
+    tools.run(job.items, _outcomes)
 
 
 def _outcomes(group: Sequence[Item], tools: Tools) -> Iterator[Outcome]:
