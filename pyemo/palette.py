@@ -31,3 +31,9 @@ def emotion_colours(labels: Sequence[str]) -> dict[str, str]:
     free = [colour for colour in SEQUENCE if colour not in {_EMOTIONS.get(label) for label in labels}] or list(SEQUENCE)
     unknown = [label for label in labels if label not in _EMOTIONS]
     return {label: _EMOTIONS.get(label) or free[unknown.index(label) % len(free)] for label in labels}
+
+
+def line_colours(labels: Sequence[str]) -> dict[str, str]:
+    """The same for lines and points: yellow, which does well in areas, vanishes on white paper."""
+    darker = {"#F0E442": "#E69F00"}
+    return {label: darker.get(colour, colour) for label, colour in emotion_colours(labels).items()}

@@ -10,16 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from pyemo.benchmarking.summary import Measurement
+from pyemo.palette import SEQUENCE
 
-# Okabe and Ito's colours, which the colour-blind can tell apart; the shapes tell them apart in black and white.
-_BASELINES = [
-    ("#0072B2", "s"),
-    ("#D55E00", "^"),
-    ("#009E73", "v"),
-    ("#CC79A7", "D"),
-    ("#56B4E9", "<"),
-    ("#E69F00", ">"),
-]
+# The shapes tell them apart in black and white.
+_BASELINES = list(zip(SEQUENCE[:6], "s^vD<>", strict=True))
 _OURS = [("#000000", "o"), ("#000000", "*")]
 
 

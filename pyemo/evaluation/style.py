@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyemo.files import written_whole
-from pyemo.palette import emotion_colours
+from pyemo.palette import line_colours
 
 FORMATS = ("png", "svg")
 _DPI = 200  # of PNG; print wants about 300 at column width, which these figures are twice as wide as
@@ -37,8 +37,7 @@ def save_figure(figure: Figure, folder: Path, stem: str) -> list[Path]:
 
 def class_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Line style of each class: a colour, and for black-and-white print a dash."""
-    # Yellow lines vanish on white paper; as areas it does well.
-    colours = {**emotion_colours(labels), **({"happy": "#E69F00"} if "happy" in labels else {})}
+    colours = line_colours(labels)
     return {
         label: {"color": colours[label], "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.6}
         for number, label in enumerate(labels)
@@ -47,7 +46,7 @@ def class_styles(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def class_markers(labels: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Colour and shape of each class's points."""
-    colours = {**emotion_colours(labels), **({"happy": "#E69F00"} if "happy" in labels else {})}
+    colours = line_colours(labels)
     return {
         label: {"color": colours[label], "marker": _MARKERS[number % len(_MARKERS)]}
         for number, label in enumerate(labels)

@@ -5,21 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pyemo.palette import emotion_colours, line_colours
 from pyemo.recognition.result import Result
 from pyemo.recognition.timeline import VOICE
 
 _MOST_FACES = 8
-_COLOURS = {  # after the customary colours of Plutchik's wheel; others take matplotlib's cycle
-    "angry": "#d62728",
-    "disgust": "#8c6bb1",
-    "fear": "#2ca02c",
-    "happy": "#e6b800",
-    "sad": "#1f77b4",
-    "surprise": "#17becf",
-    "neutral": "#8f8f8f",
-}
 
 
 def result_figure(result: Result) -> Figure:
@@ -39,7 +32,7 @@ def result_figure(result: Result) -> Figure:
         if timed:
             _draw_timeline(panel, result, number)
         else:
-            panel.bar(result.labels, list(scores.values()), color=[_COLOURS.get(label) for label in result.labels])
+            panel.bar(result.labels, list(scores.values()), color=list(emotion_colours(result.labels).values()))
         panel.set_ylim(0, 1)
         panel.set_ylabel("probability")
         panel.set_title(title, fontsize=10, loc="left")
@@ -54,7 +47,7 @@ def result_figure(result: Result) -> Figure:
     return figure
 
 
-def _draw_timeline(panel: object, result: Result, number: int) -> None:
+def _draw_timeline(panel: Axes, result: Result, number: int) -> None:
     rows = result.timeline[result.timeline["face"] == number]
     start, end = rows["start"].to_numpy(), rows["end"].to_numpy()
     probabilities = rows[list(result.labels)].to_numpy(np.float64)
@@ -62,5 +55,5 @@ def _draw_timeline(panel: object, result: Result, number: int) -> None:
     gaps = np.flatnonzero(start[1:] > end[:-1] + 1e-9) + 1
     middle = np.insert((start + end) / 2, gaps, np.nan)
     probabilities = np.insert(probabilities, gaps, np.nan, axis=0)
-    for position, label in enumerate(result.labels):
-        panel.plot(middle, probabilities[:, position], label=label, color=_COLOURS.get(label), linewidth=1.4)  # type: ignore[attr-defined]
+    for position, (label, colour) in enumerate(line_colours(result.labels).items()):
+        panel.plot(middle, probabilities[:, position], label=label, color=colour, linewidth=1.4)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours; the shapes tell them apart in black and white.
-_STYLES = [("#0072B2", "o"), ("#D55E00", "s")]
+from pyemo.palette import SEQUENCE
+
+_STYLES = list(zip(SEQUENCE[:2], "os", strict=True))  # the shapes tell them apart in black and white
 
 
 def chart(runs: pd.DataFrame, conditions: Sequence[str], methods: Sequence[str], title: str) -> Figure:
