@@ -161,10 +161,10 @@ def _markdown(card: str) -> str:
 
 
 def _card_facts(card: str) -> list[tuple[str, str]]:
-    """What the card says about training, in words for people: (question, answer)."""
-    found: dict[str, str] = {}
+    """What the card says about training, in words for people: (question, answer); of several models all that they say."""
+    found: dict[str, list[str]] = {}
     for name, value in re.findall(r"^- ([^:\n]+): (.+)$", card, flags=re.MULTILINE):
         for key, question in _CARD_FACTS.items():
             if name.startswith(key):
-                found.setdefault(question, value)
-    return list(found.items())
+                found.setdefault(question, []).append(value)
+    return [(question, "; ".join(dict.fromkeys(answers))) for question, answers in found.items()]

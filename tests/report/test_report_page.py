@@ -88,6 +88,14 @@ def test_nothing_from_files_is_interpreted() -> None:
     assert page.count("</script>") == 3  # data, chart library, own script
 
 
+def test_of_two_models_the_page_tells_what_both_learned_from() -> None:
+    voice = "# voice\n\n- Training data: ravdess (9 clips)\n- Licence of the data: research use\n"
+    seen = text(render(contents([row([(0, 1, "happy", 0.9)])], card=CARD + voice), None))
+    assert "It learned from: fer2013, splits train (3 images); ravdess (9 clips)" in seen
+    assert "Terms of that data: research use" in seen
+    assert "research use; research use" not in seen
+
+
 def test_the_page_asks_no_network() -> None:
     page = render(contents([row([(0, 1, "happy", 0.9)])], card=CARD), None)
     assert "default-src 'none'" in page
