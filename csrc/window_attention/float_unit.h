@@ -107,13 +107,9 @@ struct FloatUnit {
         for (C* inverse : {query_inverse, key_inverse}) clear(inverse, columns.stride);
     }
 
-    void write(const C* from, C factor, const C* factors, const Map& map, const std::ptrdiff_t* offsets,
-               int channel) const {
+    void write(const C* from, C factor, const Map& map, const std::ptrdiff_t* offsets, int channel) const {
         char* to = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(T));
-        for (int i = 0; i < tokens; ++i) {
-            write_row<T, C>(from + i * width, problem.head_dim, factors ? factor * factors[i] : factor,
-                            to + offsets[i]);
-        }
+        for (int i = 0; i < tokens; ++i) write_row<T, C>(from + i * width, problem.head_dim, factor, to + offsets[i]);
     }
 
     // a b^T (tokens x tokens), both (tokens x width), for `done`; where the last column stands outside the vectors, it
@@ -220,18 +216,18 @@ struct FloatUnit {
         const int stride = columns.stride;
         const Store<C> into_left{left, width};
         multiply<C>(tokens, tokens, vectors, scores, 1, stride, grad.at, route.ahead(), into_left);
-        write(left, C(1), nullptr, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
+        write(left, C(1), problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
 
         multiply<C>(tokens, tokens, vectors, grad_scores, stride, 1, key.at, route.ahead(), into_left);
         if (scales.rows) {
             const double sum = project_out(tokens, width, query.at, scales.rows, left);
             if (grad_logit_scale) *grad_logit_scale += sum;
         }
-        write(left, factor, nullptr, problem.grad_qkv, route.places().grad_qkv, channel);
+        write(left, factor, problem.grad_qkv, route.places().grad_qkv, channel);
 
         multiply<C>(tokens, tokens, vectors, grad_scores, 1, stride, query.at, route.ahead(), into_left);
         if (scales.columns) project_out(tokens, width, key.at, scales.columns, left);
-        write(left, factor, nullptr, problem.grad_qkv, route.places().grad_qkv, channels + channel);
+        write(left, factor, problem.grad_qkv, route.places().grad_qkv, channels + channel);
     }
 };
 

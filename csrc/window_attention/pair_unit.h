@@ -75,11 +75,10 @@ struct PairUnit {
         numbers.clear_rest(tokens);
     }
 
-    void write(float factor, const float* factors, const Map& map, const std::ptrdiff_t* offsets, int channel) const {
+    void write(float factor, const Map& map, const std::ptrdiff_t* offsets, int channel) const {
         char* to = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
         for (int i = 0; i < tokens; ++i) {
-            write_row<bfloat16, float>(product + i * width, problem.head_dim, factors ? factors[i] : factor,
-                                       to + offsets[i]);
+            write_row<bfloat16, float>(product + i * width, problem.head_dim, factor, to + offsets[i]);
         }
     }
 
@@ -204,17 +203,17 @@ struct PairUnit {
         const Store<float> into_product{product, width};
         grad.pair(right);
         products.by_tokens_turned(paired_weights, right, route.ahead(), into_product);
-        write(1, nullptr, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
+        write(1, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
 
         key.pair(right);
         products.by_tokens(weights, right, tokens, route.ahead(), into_product);
         if (scales.rows) project_out(tokens, width, query.at, scales.rows, product);
-        write(scales.all, nullptr, problem.grad_qkv, route.places().grad_qkv, channel);
+        write(scales.all, problem.grad_qkv, route.places().grad_qkv, channel);
 
         query.pair(right);
         products.by_tokens_turned(paired_grads, right, route.ahead(), into_product);
         if (scales.columns) project_out(tokens, width, key.at, scales.columns, product);
-        write(scales.all, nullptr, problem.grad_qkv, route.places().grad_qkv, channels + channel);
+        write(scales.all, problem.grad_qkv, route.places().grad_qkv, channels + channel);
     }
 };
 
