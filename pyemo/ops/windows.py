@@ -335,7 +335,9 @@ def _packed(tensor: Tensor) -> Tensor:
 
 
 def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
-    return None if tensor is None else tensor.to(dtype).contiguous()
+    if tensor is None or (tensor.dtype == dtype and tensor.is_contiguous()):  # asked first, since both calls take time
+        return tensor
+    return tensor.to(dtype).contiguous()
 
 
 def _view(tensor: Tensor | None) -> View | None:
