@@ -3,6 +3,7 @@
 
 #include <type_traits>
 
+#include "window_attention/output.h"
 #include "window_attention/rows.h"
 #include "window_attention/softmax.h"
 #include "window_attention/tokens.h"
@@ -164,16 +165,7 @@ struct FloatUnit {
 
     template <bool kWhole>
     Output<T, C, C, kWhole> output(int head) const {
-        return {problem.output.data + head * problem.head_dim * static_cast<std::ptrdiff_t>(sizeof(T)),
-                route.places().output,
-                problem.head_dim,
-                rows.inverse,
-                columns.single ? rows.last : nullptr,
-                value.at[tokens - 1]};
-    }
-
-    void put_last_column(const C* from, C* to) const {
-        for (int i = 0; columns.single && i < tokens; ++i) to[i * columns.stride + tokens - 1] = from[i];
+        return {problem, route.places().output, head, columns, rows, value.at[tokens - 1]};
     }
 
     // From the powers and the gradient of the probabilities to the probabilities, in scores, and the gradient
@@ -209,8 +201,8 @@ struct FloatUnit {
         const C factor = scales.all;
         grad.read(problem, problem.output, route.places().output, channel);
         multiply_transposed(grad, value, Store<C>{grad_scores, columns.stride});
-        put_last_column(rows.last, scores);
-        put_last_column(dots, grad_scores);
+        columns.put_last(rows.last, scores);
+        columns.put_last(dots, grad_scores);
         softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);
 
         const int stride = columns.stride;

@@ -1,6 +1,7 @@
 // Window attention of bfloat16 by products of pairs of values, with sums in float. For kernel sources only.
 #pragma once
 
+#include "window_attention/output.h"
 #include "window_attention/pairs.h"
 #include "window_attention/rows.h"
 #include "window_attention/softmax.h"
@@ -120,16 +121,7 @@ struct PairUnit {
 
     template <bool kWhole>
     Output<bfloat16, float, bfloat16, kWhole> output(int head) const {
-        return {problem.output.data + head * problem.head_dim * static_cast<std::ptrdiff_t>(sizeof(bfloat16)),
-                route.places().output,
-                problem.head_dim,
-                numbers.inverse,
-                columns.single ? numbers.last : nullptr,
-                value.at[tokens - 1]};
-    }
-
-    void put_last_column(float* to) const {
-        for (int i = 0; columns.single && i < tokens; ++i) to[i * columns.stride + tokens - 1] = numbers.last[i];
+        return {problem, route.places().output, head, columns, numbers, value.at[tokens - 1]};
     }
 
     // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
@@ -186,17 +178,17 @@ struct PairUnit {
         const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
         if (scales.rows) {
             multiply_rows(query, key, Store<float>{cosines, rows});
-            put_last_column(cosines);
+            columns.put_last(numbers.last, cosines);
             hand_over(tokens, columns.vectors, cosines, rows, logits);
         } else {
             multiply_rows(query, key, logits);
         }
         logits.last_column(numbers.last);
         softmax<kDegree>(logits, scores, columns.stride);
-        put_last_column(scores);
+        columns.put_last(numbers.last, scores);
         grad.read(problem, problem.output, route.places().output, channel);
         multiply_rows(grad, value, Store<float>{grad_scores, rows});
-        put_last_column(grad_scores);
+        columns.put_last(numbers.last, grad_scores);
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 

@@ -36,46 +36,6 @@ inline void write_row(const C* from, int count, C factor, char* to) {
     }
 }
 
-// Products of (tokens x tokens) and (tokens x width), in registers, on their way into the rows of a map. See
-// simd::multiply. `kWhole`: head_dim is a multiple of the vectors.
-template <class T, class C, class Value, bool kWhole>
-struct Output {
-    char* to;
-    const std::ptrdiff_t* offsets;
-    int head_dim;
-    const C* inverse;  // factor of each row
-    const C* last;     // the left factor's last column and the right one's last row, if they are still to be added
-    const Value* value;
-
-    template <int kRows, int kVectors>
-    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<C> (&products)[kRows][kVectors]) const {
-        Vec<C> last_row[kVectors] = {};
-        if (last) {
-#pragma GCC unroll 16
-            for (int v = 0; v < kVectors; ++v) last_row[v] = load(value + column + v * kLanes<C>);
-        }
-#pragma GCC unroll 16
-        for (int r = 0; r < kRows; ++r) {
-            const Vec<C> factor = broadcast(inverse[row + r]);
-            T* const begin = reinterpret_cast<T*>(to + offsets[row + r]);
-#pragma GCC unroll 16
-            for (int v = 0; v < kVectors; ++v) {
-                const int place = static_cast<int>(column) + v * kLanes<C>;
-                Vec<C> x = products[r][v];
-                if (last) x += broadcast(last[row + r]) * last_row[v];
-                x *= factor;
-                if (kWhole || place + kLanes<C> <= head_dim) {
-                    store(begin + place, x);
-                } else if (place < head_dim) {
-                    T rest[kLanes<C>];
-                    store(rest, x);
-                    std::memcpy(static_cast<void*>(begin + place), rest, sizeof(T) * (head_dim - place));
-                }
-            }
-        }
-    }
-};
-
 template <class T, class A, class B>
 inline T dot(int width, const A* a, const B* b) {
     Vec<T> sum = {};

@@ -22,6 +22,12 @@ struct Columns {
           vectors(tokens % kLanes<T> == 1 && tokens > 1 ? tokens / kLanes<T> : round_up(tokens, kLanes<T>) / kLanes<T>),
           stride(round_up(tokens, kLanes<T>)),
           single(tokens > vectors * kLanes<T>) {}
+
+    // The last column of a matrix in rows of the stride, where it stands outside the vectors.
+    void put_last(const T* from, T* matrix) const {
+        for (int i = 0; single && i < tokens; ++i)
+            matrix[static_cast<std::ptrdiff_t>(i) * stride + tokens - 1] = from[i];
+    }
 };
 
 // 2^x of numbers that are not above 0, minus infinity and NaN among them. What would be subnormal is 0: on such numbers

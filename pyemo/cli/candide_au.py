@@ -47,8 +47,7 @@ def evaluate(loaded: LoadedCandideAu, arguments: argparse.Namespace) -> int:
     from pyemo.errors import ConfigError
     from pyemo.evaluation.measures import measure
     from pyemo.evaluation.papers import write_figures
-    from pyemo.evaluation.predictions import predictions_table
-    from pyemo.files import written_whole
+    from pyemo.evaluation.predictions import write_predictions
 
     for option in ("drop_duplicates", "mirror"):
         if getattr(arguments, option):
@@ -90,8 +89,7 @@ def evaluate(loaded: LoadedCandideAu, arguments: argparse.Namespace) -> int:
         stem = f"evaluation-{arguments.split}"
         result.save(arguments.out, stem)
         measures.save(arguments.out, f"{stem}-measures")
-        with written_whole(arguments.out / f"{stem}-predictions.csv") as path:
-            predictions_table(evaluation, manifest.table).to_csv(path, index=False)
+        write_predictions(evaluation, manifest.table, arguments.out / f"{stem}-predictions.csv")
         if arguments.figures:
             write_figures(
                 arguments.out,

@@ -14,7 +14,6 @@ from pyemo.cli.options import add_data_options, add_prepared_option, keyed
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from pyemo.data.batch import Samples
     from pyemo.data.recipe_data import RecipeData
@@ -65,6 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pyemo.evaluation.duplicates import unseen
     from pyemo.evaluation.features import fused_features
     from pyemo.evaluation.measures import measure
+    from pyemo.evaluation.predictions import write_predictions
     from pyemo.files import check_writable
     from pyemo.weights import LoadedCandideAu, LoadedFusion, load_any
 
@@ -121,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         stem = f"evaluation-{arguments.split}"
         evaluation.save(arguments.out, stem)
-        _save(evaluation, measures, manifest.table, arguments.out, stem)
+        measures.save(arguments.out, f"{stem}-measures")
+        write_predictions(evaluation, manifest.table, arguments.out / f"{stem}-predictions.csv")
         if fused is not None:
             for line in _draw(evaluation, measures, loaded, samples, fused.array(), arguments.out, stem):
                 print(line)
@@ -142,15 +143,6 @@ def run(arguments: argparse.Namespace) -> int:
         ]
         add_to_card(loaded.folder, figures, shlex.join(command))
     return report_failures(data, prepared)
-
-
-def _save(evaluation: Evaluation, measures: Measures, rows: pd.DataFrame, out: Path, stem: str) -> None:
-    from pyemo.evaluation.predictions import predictions_table
-    from pyemo.files import written_whole
-
-    measures.save(out, f"{stem}-measures")
-    with written_whole(out / f"{stem}-predictions.csv") as path:
-        predictions_table(evaluation, rows).to_csv(path, index=False)
 
 
 def _draw(

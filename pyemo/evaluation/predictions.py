@@ -9,6 +9,7 @@ import pandas as pd
 
 from pyemo.errors import DataError
 from pyemo.evaluation.classifier import Evaluation
+from pyemo.files import written_whole
 
 _NEEDED = ("row", "frame", "path", "subject", "label", "prediction")
 
@@ -30,6 +31,12 @@ def predictions_table(evaluation: Evaluation, rows: pd.DataFrame) -> pd.DataFram
         prediction=names[evaluation.predictions],
     )
     return table.assign(**{label: evaluation.probabilities[:, n] for n, label in enumerate(evaluation.labels)})
+
+
+def write_predictions(evaluation: Evaluation, rows: pd.DataFrame, file: Path) -> None:
+    """The table of :func:`predictions_table` as CSV."""
+    with written_whole(file) as path:
+        predictions_table(evaluation, rows).to_csv(path, index=False)
 
 
 def read_predictions(file: Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from pyemo.errors import ConfigError, DataError
 from pyemo.evaluation.classification import Scores, score
 from pyemo.evaluation.classifier import evaluate
 from pyemo.evaluation.measures import Measures, measure
-from pyemo.evaluation.predictions import predictions_table, read_predictions
+from pyemo.evaluation.predictions import read_predictions, write_predictions
 from pyemo.files import written_whole
 from pyemo.training.engine import train
 from pyemo.weights import load_model
@@ -132,8 +132,7 @@ def run_fold(data: RecipeData, numbers: np.ndarray, fold: int, folder: Path, *, 
     loaded = load_model(str(model))
     evaluation = evaluate(loaded.model, recipe, data.samples(held_out, training=False))
     evaluation.save(own, "held-out")
-    with written_whole(own / PREDICTIONS) as path:
-        predictions_table(evaluation, data.manifest.table).to_csv(path, index=False)
+    write_predictions(evaluation, data.manifest.table, own / PREDICTIONS)
     return True
 
 
