@@ -266,13 +266,22 @@ def test_cropped_videos(tmp_path: Path, prepared: Prepare) -> None:
     assert np.abs(crops[0].astype(int) - squeezed).mean() < 4
 
 
-def test_a_detector_that_fails_costs_its_row_only(tmp_path: Path, prepared: Prepare) -> None:
-    class Picky(SquareDetector):
-        def _detect(self, frame: np.ndarray) -> list[Face]:
-            if frame.max() > 200:
-                raise RuntimeError("too bright")
-            return super()._detect(frame)
+class Picky(SquareDetector):
+    def _detect(self, frame: np.ndarray) -> list[Face]:
+        if frame.max() > 200:
+            raise RuntimeError("too bright")
+        return super()._detect(frame)
 
+
+def test_of_one_file_a_part_that_fails_costs_itself_only(tmp_path: Path, prepared: Prepare) -> None:
+    path = write_clip(tmp_path / "clip.avi", [{40: name} for name in ("angry", "neutral", "happy") for _ in range(25)])
+    done = prepared(manifest([path] * 3, start=[0.0, 1.0, 2.0], end=[1.0, 2.0, 3.0]), detector=Picky)
+    assert [(failure.row, failure.error) for failure in done.failures] == [(1, "RuntimeError")]
+    assert done.data.usable("face").tolist() == [True, False, True]
+    assert levels(done.data, 2) == [150] * 25  # of a pass of its own, from the file's begin
+
+
+def test_a_detector_that_fails_costs_its_row_only(tmp_path: Path, prepared: Prepare) -> None:
     paths = [write_clip(tmp_path / f"{name}.avi", [{40: name}] * 5) for name in ("neutral", "sad")]
     paths.append(write_image(tmp_path / "bright.png", {40: "neutral"}))
     done = prepared(manifest(paths), detector=Picky)
