@@ -1,4 +1,4 @@
-"""Swaps the windowed attention of third-party models for the fused one, and back."""
+"""Swaps the windowed attention and the feed-forward networks of third-party models for the fused ones, and back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from torch import nn
 
 from pyemo.nn.fused import Fused
-from pyemo.ops.native import native
 
 _ADAPTERS = {
     "timm.models.swin_transformer": "pyemo.nn.timm_swin",
@@ -16,7 +15,10 @@ _ADAPTERS = {
     "timm.models.swin_transformer_v2_cr": "pyemo.nn.timm_swin_v2_cr",
     "timm.models.maxxvit": "pyemo.nn.timm_maxxvit",
     "timm.models.gcvit": "pyemo.nn.timm_gcvit",
+    "timm.layers.mlp": "pyemo.nn.timm_mlp",
     "torchvision.models.swin_transformer": "pyemo.nn.torchvision_swin",
+    "torchvision.models.vision_transformer": "pyemo.nn.torchvision_mlp",
+    "torchvision.ops.misc": "pyemo.nn.torchvision_mlp",
 }
 """Where a class is defined -> what knows how to swap it. Imported only for a model that has such a class."""
 
@@ -43,7 +45,7 @@ _LEFT_ALONE = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One module with windowed attention."""
+    """One module with windowed attention, or one feed-forward network."""
 
     name: str
     """Its name in ``model.named_modules()``; empty for the model itself."""
@@ -72,7 +74,7 @@ class AccelerationReport:
 
     def __str__(self) -> str:
         if not self.entries:
-            return "no module with a windowed attention that pyemo knows"
+            return "no module with a windowed attention or a feed-forward network that pyemo knows"
         rows = [("module", "class", "", "note")]
         rows += [(e.name or "(model)", e.kind, "fused" if e.swapped else "left alone", e.note) for e in self.entries]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -86,17 +88,19 @@ class AccelerationReport:
 
 
 def accelerate(model: nn.Module) -> AccelerationReport:
-    """Swap every windowed attention of the model that :func:`pyemo.ops.window_attention` can compute for it, in place.
+    """Swap every windowed attention of the model that :func:`pyemo.ops.window_attention` can compute for it, and every MLP, in place.
 
-    Known are the Swin Transformers of timm (``swin_transformer``, ``swin_transformer_v2``, ``swin_transformer_v2_cr``) and torchvision
-    (``swin_t`` and so on, ``swin_v2_t`` and so on), and timm's MaxViT and GCViT. Roll, partition and merge of the windows become a part
-    of the operation. Outputs and gradients stay the same up to rounding; so do ``state_dict``, parameters, buffers, names and hooks of
-    modules, and what the model does with other sizes of image.
+    Windowed attention is known in the Swin Transformers of timm (``swin_transformer``, ``swin_transformer_v2``,
+    ``swin_transformer_v2_cr``) and torchvision (``swin_t`` and so on, ``swin_v2_t`` and so on), and timm's MaxViT and GCViT. Roll,
+    partition and merge of the windows become a part of the operation. MLPs with a GELU are known in all of timm's and torchvision's
+    transformers; on a CPU they take large maps in chunks (:func:`pyemo.nn.feed_forward.feed_forward`). Outputs and gradients stay the
+    same up to rounding; so do ``state_dict``, parameters, buffers, names and hooks of modules, and what the model does with other sizes
+    of image.
 
     A module is swapped by giving it a class derived from its own: its parameters are not touched, and it can be copied, pickled,
-    compiled and trained as before. It takes its original path when attention weights are to be dropped out (``attn_drop`` in training),
-    when hooks wait for modules that the operation passes over, where the operation has no kernel (CUDA, say), and while ``torch.fx``
-    traces it. To export for another runtime, :func:`restore` first.
+    compiled and trained as before. It takes its original path when attention weights or hidden activations are to be dropped out
+    (``attn_drop`` or ``drop`` in training), when hooks wait for modules that the operation passes over, where the operation has no
+    kernel (MLPs: other than on a CPU), and while ``torch.fx`` traces it. To export for another runtime, :func:`restore` first.
 
     In evaluation mode, with no gradient recorded, a module keeps its position bias until the values that it was computed from change.
 
@@ -104,32 +108,34 @@ def accelerate(model: nn.Module) -> AccelerationReport:
         model: any module; wrapped in ``DistributedDataParallel`` too. A second call changes nothing.
 
     Returns:
-        A report, to be printed or asked: each module with windowed attention, whether it is fused, and if not, why.
+        A report, to be printed or asked: each module with windowed attention and each MLP, whether it is fused, and if not, why.
 
     >>> import timm
     >>> model = timm.create_model("swin_tiny_patch4_window7_224")
     >>> report = accelerate(model)
-    >>> len(report.swapped)
-    12
+    >>> report.swapped[:2]
+    ['layers.0.blocks.0', 'layers.0.blocks.0.mlp']
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     entries: list[Entry] = []
     done: set[int] = set()
+    fused: type[Fused] | None
     for name, module in model.named_modules():
         if id(module) in done:
             continue
         if isinstance(module, Fused):
-            kind, obstacle = module.original(), None
+            kind, fused, obstacle = module.original(), type(module), None
         else:
-            found = _fused_class(type(module))
-            if found is None:
-                continue
             kind = type(module)
-            obstacle = found if isinstance(found, str) else _obstacle(module, found)
-            if not isinstance(found, str) and obstacle is None:
-                module.__class__ = found
-        done.update(id(part) for part in module.modules())
+            fused, obstacle = _known_class(kind)
+            if fused is None and obstacle is None:
+                continue
+            if fused is not None and obstacle is None:
+                obstacle = _obstacle(module, fused)
+                if obstacle is None:
+                    module.__class__ = fused
+        done.update(id(part) for part in (module.modules() if fused is None else (module, *fused.parts(module))))
         note = obstacle or (module.note() if isinstance(module, Fused) else "")
         entries.append(Entry(name, kind.__name__, obstacle is None, note))
     return AccelerationReport(tuple(entries))
@@ -139,7 +145,7 @@ def restore(model: nn.Module) -> int:
     """Undo :func:`accelerate`: every module gets its own class back. Returns how many there were."""
     fused = [module for module in model.modules() if isinstance(module, Fused)]
     for module in fused:
-        if type(module).__mro__[1] is not Fused:
+        if type(module).__bases__[1:] != (module.original(),):
             raise ValueError(
                 f"{type(module).__name__} was derived from an accelerated module's class since: undo that first"
             )
@@ -149,29 +155,25 @@ def restore(model: nn.Module) -> int:
     return len(fused)
 
 
-def _fused_class(kind: type) -> type[Fused] | str | None:
-    """What the class is to be swapped for, or why not; None if it has nothing to do with windowed attention."""
+def _known_class(kind: type) -> tuple[type[Fused] | None, str | None]:
+    """What the class is to be swapped for, and why it cannot be; two Nones if it has nothing that could be fused."""
     for base in kind.__mro__:
         reason = _LEFT_ALONE.get(f"{base.__module__}.{base.__qualname__}")
         if reason is not None:
-            return reason
+            return None, reason
         if base.__module__ not in _ADAPTERS:
             continue
         known: dict[type, type[Fused]] = importlib.import_module(_ADAPTERS[base.__module__]).FUSED
         if base in known:
             derived = f"{kind.__qualname__} is derived from {base.__name__} and may compute something else"
-            return known[base] if base is kind else derived
-    return None
+            return known[base], None if base is kind else derived
+    return None, None
 
 
 def _obstacle(module: nn.Module, fused: type[Fused]) -> str | None:
-    if native is None:
-        return "pyemo was built without its native module"
     if altered := fused.altered(module):
         return altered
-    parts = [module, module.attn] if fused.ATTENTION else [module]
-    for part in parts:
-        patched = [name for name in (fused.METHOD, "forward") if name in vars(part)]
-        if patched:
-            return f"{type(part).__name__}.{patched[0]} is replaced on this object"
+    patched = [name for name in (fused.METHOD, "forward") if name in vars(module)]
+    if patched:
+        return f"{type(module).__name__}.{patched[0]} is replaced on this object"
     return fused.obstacle(module)

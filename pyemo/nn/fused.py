@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from pyemo.ops.native import native
 from pyemo.ops.windows import has_kernel
 
 _LARGEST_KEPT = 2**21
@@ -18,27 +19,71 @@ _PLAIN: dict[str, tuple[type[nn.Module], ...]] = {"attn_drop": (nn.Dropout, nn.I
 
 
 class Fused(nn.Module):
-    """Mixed into a third party's class, before it: the third party's forward with its windowed attention fused."""
+    """Mixed into a third party's class, before it: the third party's forward with some of its parts fused."""
 
     METHOD: ClassVar[str] = "forward"
     """The method of the original class that this one replaces."""
-
-    ATTENTION: ClassVar[type[nn.Module] | None] = None
-    """The class of the original's ``attn``, if it has one."""
 
     @classmethod
     def original(cls) -> type[nn.Module]:
         """The third party's class."""
         return cls.__mro__[cls.__mro__.index(Fused) + 1]
 
-    @staticmethod
-    def obstacle(module: Any) -> str | None:
+    @classmethod
+    def obstacle(cls, module: Any) -> str | None:
         """Why this module of the original class cannot be swapped."""
         return None
 
     @classmethod
     def altered(cls, module: Any) -> str | None:
         """What stands in the place of a part of the original that fusing passes over: it may do something else."""
+        return None
+
+    @classmethod
+    def parts(cls, module: Any) -> list[nn.Module]:
+        """Submodules that are fused with the module, so that there is nothing to be asked about them on their own."""
+        raise NotImplementedError
+
+    def passed_over(self) -> list[nn.Module]:
+        """Submodules that are no longer called, though their parameters and submodules are used."""
+        raise NotImplementedError
+
+    def serves(self, x: Tensor) -> bool:
+        """Whether the operation is of use for such a tensor."""
+        raise NotImplementedError
+
+    def dropped_share(self) -> float:
+        """Share of inner activations that training drops out, which the operation does not."""
+        raise NotImplementedError
+
+    def note(self) -> str:
+        """When the original path is taken still; may be empty."""
+        return ""
+
+    def fuses(self, x: Tensor) -> bool:
+        """Whether this call takes the fused path. (``torch.fx`` calls with something that is no tensor.)"""
+        if not isinstance(x, Tensor) or not self.serves(x) or self.altered(self):
+            return False
+        parts = self.passed_over()
+        if self.dropped_share() > 0 and (self.training or any(part.training for part in parts)):
+            return False
+        return not any(
+            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
+            for part in parts
+        )
+
+    def forget(self) -> None:
+        """Drop what was kept between calls."""
+
+
+class FusedAttention(Fused):
+    """Windowed attention, by :func:`pyemo.ops.window_attention`."""
+
+    ATTENTION: ClassVar[type[nn.Module] | None] = None
+    """The class of the original's ``attn``, if it has one."""
+
+    @classmethod
+    def altered(cls, module: Any) -> str | None:
         if cls.ATTENTION is None:
             return None
         if type(module.attn) is not cls.ATTENTION:
@@ -49,33 +94,35 @@ class Fused(nn.Module):
                 return f"its {name} is a {type(part).__name__}"
         return None
 
+    @classmethod
+    def obstacle(cls, module: Any) -> str | None:
+        if native is None:
+            return "pyemo was built without its native module"
+        if cls.ATTENTION is not None and "forward" in vars(module.attn):
+            return f"{cls.ATTENTION.__name__}.forward is replaced on this object"
+        return None
+
+    @classmethod
+    def parts(cls, module: Any) -> list[nn.Module]:
+        attn = getattr(module, "attn", None) if cls.ATTENTION is not None else None
+        return list((attn if isinstance(attn, nn.Module) else module).modules())
+
     def passed_over(self) -> list[nn.Module]:
-        """Submodules that are no longer called, though their parameters and submodules are used."""
         if self.ATTENTION is None:
             return []
         attn: Any = self.attn
         return [attn, *(attn._modules[name] for name in _PLAIN if name in attn._modules)]
 
+    def serves(self, x: Tensor) -> bool:
+        return has_kernel(x)
+
     def dropped_share(self) -> float:
-        """Share of the attention weights that training drops out."""
         attn: Any = self.attn
         return getattr(attn.attn_drop, "p", 0.0)  # nn.Identity has none
 
     def note(self) -> str:
         p = self.dropped_share()
         return f"in training not fused: attention weights are dropped out (p={p:g})" if p else ""
-
-    def fuses(self, x: Tensor) -> bool:
-        """Whether this call takes the fused path. (``torch.fx`` calls with something that is no tensor.)"""
-        if not isinstance(x, Tensor) or not has_kernel(x) or self.altered(self):
-            return False
-        parts = self.passed_over()
-        if self.dropped_share() > 0 and (self.training or any(part.training for part in parts)):
-            return False
-        return not any(
-            part._forward_hooks or part._forward_pre_hooks or part._backward_hooks or part._backward_pre_hooks
-            for part in parts
-        )
 
     def kept(self, sources: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
         """``compute()``, or its last result if no gradient is recorded and the sources, on which alone it depends, have not changed.
@@ -115,7 +162,7 @@ def logit_factor(logit_scale: Tensor) -> Tensor:
     return logit_scale.flatten().clamp(max=math.log(100.0)).exp()
 
 
-def continuous_position_bias(fused: Fused, attn: Any) -> Tensor:
+def continuous_position_bias(fused: FusedAttention, attn: Any) -> Tensor:
     """SwinV2's: a small network of the relative positions. (heads, N, N)."""
     index, coordinates = attn.relative_position_index, attn.relative_coords_table
 

@@ -8,11 +8,11 @@ import torch
 from timm.models.gcvit import GlobalContextVitBlock, WindowAttentionGlobal
 from torch import Tensor
 
-from pyemo.nn.fused import Fused, gather
+from pyemo.nn.fused import FusedAttention, gather
 from pyemo.ops.windows import window_attention
 
 
-class FusedGlobalContextVitBlock(Fused, GlobalContextVitBlock):
+class FusedGlobalContextVitBlock(FusedAttention, GlobalContextVitBlock):
     METHOD = "_window_attn"
     ATTENTION = WindowAttentionGlobal
 

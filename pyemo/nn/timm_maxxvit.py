@@ -7,17 +7,17 @@ from typing import Any
 from timm.models.maxxvit import AttentionCl, PartitionAttentionCl
 from torch import Tensor
 
-from pyemo.nn.fused import Fused
+from pyemo.nn.fused import FusedAttention
 from pyemo.ops.windows import window_attention
 
 
-class FusedPartitionAttentionCl(Fused, PartitionAttentionCl):
+class FusedPartitionAttentionCl(FusedAttention, PartitionAttentionCl):
     METHOD = "_partition_attn"
     ATTENTION = AttentionCl
 
-    @staticmethod
-    def obstacle(module: Any) -> str | None:
-        return "its qkv's channels are ordered (head, q|k|v)" if module.attn.head_first else None
+    @classmethod
+    def obstacle(cls, module: Any) -> str | None:
+        return "its qkv's channels are ordered (head, q|k|v)" if module.attn.head_first else super().obstacle(module)
 
     def _partition_attn(self, x: Tensor) -> Tensor:
         window = self.partition_size

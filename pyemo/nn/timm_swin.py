@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformerBlock, WindowAttention
 from torch import Tensor
 
-from pyemo.nn.fused import Fused, gather
+from pyemo.nn.fused import FusedAttention, gather
 from pyemo.ops.windows import window_attention
 
 
@@ -40,7 +40,7 @@ def shifted_windows(
     return torch.roll(x, tuple(shift), (1, 2)) if any(shift) else x
 
 
-class FusedSwinTransformerBlock(Fused, SwinTransformerBlock):
+class FusedSwinTransformerBlock(FusedAttention, SwinTransformerBlock):
     METHOD = "_attn"
     ATTENTION = WindowAttention
 

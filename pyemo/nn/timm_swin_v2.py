@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block, WindowAttention
 from torch import Tensor
 
-from pyemo.nn.fused import Fused, continuous_position_bias, logit_factor
+from pyemo.nn.fused import FusedAttention, continuous_position_bias, logit_factor
 from pyemo.nn.timm_swin import shifted_windows
 from pyemo.ops.windows import window_attention
 
 
-class FusedSwinTransformerV2Block(Fused, SwinTransformerV2Block):
+class FusedSwinTransformerV2Block(FusedAttention, SwinTransformerV2Block):
     METHOD = "_attn"
     ATTENTION = WindowAttention
 

@@ -7,12 +7,12 @@ from typing import Any
 from timm.models.swin_transformer_v2_cr import SwinTransformerV2CrBlock, WindowMultiHeadAttention
 from torch import Tensor
 
-from pyemo.nn.fused import Fused, logit_factor
+from pyemo.nn.fused import FusedAttention, logit_factor
 from pyemo.nn.timm_swin import shifted_windows
 from pyemo.ops.windows import window_attention
 
 
-class FusedSwinTransformerV2CrBlock(Fused, SwinTransformerV2CrBlock):
+class FusedSwinTransformerV2CrBlock(FusedAttention, SwinTransformerV2CrBlock):
     METHOD = "_shifted_window_attn"
     ATTENTION = WindowMultiHeadAttention
 

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
-from pyemo.nn.fused import Fused, continuous_position_bias, gather, logit_factor
+from pyemo.nn.fused import FusedAttention, continuous_position_bias, gather, logit_factor
 from pyemo.ops.windows import window_attention
 
 
-class FusedShiftedWindowAttention(Fused, ShiftedWindowAttention):
+class FusedShiftedWindowAttention(FusedAttention, ShiftedWindowAttention):
     def dropped_share(self) -> float:
         attn: Any = self
         return attn.attention_dropout
@@ -28,7 +28,7 @@ class FusedShiftedWindowAttention(Fused, ShiftedWindowAttention):
         return _attend(self, x, attn.qkv.bias, bias, None)
 
 
-class FusedShiftedWindowAttentionV2(Fused, ShiftedWindowAttentionV2):
+class FusedShiftedWindowAttentionV2(FusedAttention, ShiftedWindowAttentionV2):
     def dropped_share(self) -> float:
         attn: Any = self
         return attn.attention_dropout

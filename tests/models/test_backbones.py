@@ -201,11 +201,11 @@ def test_vgg_face_is_vgg_16() -> None:
 
 
 def test_accelerated_windows() -> None:
-    from pyemo.nn.fused import Fused
+    from pyemo.nn.fused import FusedAttention
 
     plain = on_meta("timm", architecture="swin_tiny_patch4_window7_224")
     fast = on_meta("timm", architecture="swin_tiny_patch4_window7_224", accelerate=True)
-    fused = [part for part in fast.modules() if isinstance(part, Fused)]
+    fused = [part for part in fast.modules() if isinstance(part, FusedAttention)]
     if not fused:
         pytest.skip("pyemo was built without its native module")
     assert len(fused) == 12

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers import GELUTanh, Mlp
 from timm.models.swin_transformer import SwinTransformer, SwinTransformerBlock, WindowAttention
 from timm.models.swin_transformer_v2 import SwinTransformerV2, SwinTransformerV2Block
 from torch import Tensor, nn
@@ -80,7 +81,7 @@ def test_restore_undoes(images: Tensor) -> None:
     pyemo.accelerate(model)
     with torch.no_grad():
         model(images)
-    assert pyemo.restore(model) == 4
+    assert pyemo.restore(model) == 8
     assert [(type(module), set(vars(module))) for module in model.modules()] == before
     assert torch.equal(model(images), expected)
     assert pyemo.restore(model) == 0
@@ -92,19 +93,20 @@ def test_a_second_call_changes_nothing(images: Tensor) -> None:
     kinds = [type(module) for module in model.modules()]
     assert pyemo.accelerate(model) == first
     assert [type(module) for module in model.modules()] == kinds
-    assert pyemo.restore(model) == 4
+    assert pyemo.restore(model) == 8
 
 
 def test_report() -> None:
     report = pyemo.accelerate(swin(attn_drop_rate=0.25))
     assert isinstance(report, AccelerationReport)
-    assert report.swapped == [f"layers.{i}.blocks.{j}" for i in (0, 1) for j in (0, 1)]
+    assert report.swapped == [f"layers.{i}.blocks.{j}{part}" for i in (0, 1) for j in (0, 1) for part in ("", ".mlp")]
     assert report.left_alone == {}
     lines = str(report).splitlines()
     assert lines[0].split() == ["module", "class", "note"]
     assert lines[1].split()[:3] == ["layers.0.blocks.0", "SwinTransformerBlock", "fused"]
     assert "p=0.25" in lines[1]
-    assert lines[-1] == "4 of 4 fused"
+    assert lines[2].split() == ["layers.0.blocks.0.mlp", "Mlp", "fused"]
+    assert lines[-1] == "8 of 8 fused"
 
 
 def test_nothing_to_swap() -> None:
@@ -121,16 +123,20 @@ def test_nothing_to_swap() -> None:
 )
 def test_what_does_not_fit_is_left_alone(name: str, reason: str) -> None:
     model = timm.create_model(name, num_classes=2)
-    kinds = [type(module) for module in model.modules()]
+    before = {name: type(module) for name, module in model.named_modules()}
     report = pyemo.accelerate(model)
-    assert not report.swapped
+    assert all(name.endswith("mlp") for name in report.swapped)
     assert report.left_alone
     assert all(reason in note for note in report.left_alone.values())
-    assert [type(module) for module in model.modules()] == kinds
+    assert all(type(module) is before[name] for name, module in model.named_modules() if name not in report.swapped)
     assert "left alone" in str(report)
 
 
 class OtherBlock(SwinTransformerBlock):
+    pass
+
+
+class OtherMlp(Mlp):
     pass
 
 
@@ -140,12 +146,18 @@ def test_derived_and_patched_classes_are_left_alone(images: Tensor) -> None:
     blocks[0].__class__ = OtherBlock
     blocks[1]._attn = blocks[1]._attn
     blocks[2].attn.forward = blocks[2].attn.forward
+    blocks[0].mlp.__class__ = OtherMlp
+    blocks[1].mlp.forward = blocks[1].mlp.forward
+    blocks[2].mlp.fc2.forward = blocks[2].mlp.fc2.forward
     report = pyemo.accelerate(model)
-    assert report.swapped == ["layers.1.blocks.1"]
+    assert report.swapped == ["layers.1.blocks.1", "layers.1.blocks.1.mlp"]
     notes = list(report.left_alone.values())
     assert "OtherBlock is derived from SwinTransformerBlock" in notes[0]
-    assert "SwinTransformerBlock._attn is replaced" in notes[1]
-    assert "WindowAttention.forward is replaced" in notes[2]
+    assert "OtherMlp is derived from Mlp" in notes[1]
+    assert "SwinTransformerBlock._attn is replaced" in notes[2]
+    assert "Mlp.forward is replaced" in notes[3]
+    assert "WindowAttention.forward is replaced" in notes[4]
+    assert "Linear.forward is replaced" in notes[5]
 
 
 class OtherAttention(WindowAttention):
@@ -182,7 +194,7 @@ def test_other_parts_are_not_passed_over(images: Tensor) -> None:
 def test_the_model_itself_and_a_wrong_argument() -> None:
     block = SwinTransformerBlock(16, (14, 14), 2, window_size=7)
     report = pyemo.accelerate(block)
-    assert report.swapped == [""]
+    assert report.swapped == ["", "mlp"]
     assert "(model)" in str(report)
     with pytest.raises(TypeError, match=r"torch.nn.Module, got list"):
         pyemo.accelerate([block])  # type: ignore[arg-type]
@@ -199,7 +211,7 @@ def test_dropout_of_attention_weights_takes_the_original_path(images: Tensor, fu
     torch.manual_seed(3)
     output = model(images)
     torch.manual_seed(3)
-    assert torch.equal(output, original(images))
+    torch.testing.assert_close(output, original(images))  # the MLPs are still in chunks
     assert len(fused_calls) == 4
     model.eval()
     for module in model.modules():  # as for Monte Carlo dropout
@@ -239,6 +251,88 @@ def test_hooks_on_what_is_passed_over_are_called(images: Tensor, hooked: str, fu
     assert len(fused_calls) == 11
 
 
+@pytest.fixture
+def chunked_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The GELUs of the MLPs that take the fused path."""
+    calls: list[str] = []
+    from pyemo.nn import fused_mlp
+
+    original = fused_mlp.feed_forward
+
+    def noting(*arguments: Any) -> Tensor:
+        calls.append(arguments[-1])
+        return original(*arguments)
+
+    monkeypatch.setattr(fused_mlp, "feed_forward", noting)
+    return calls
+
+
+@torch.no_grad()
+def test_dropout_of_hidden_activations_takes_the_original_path(chunked_calls: list[str]) -> None:
+    model = Mlp(16, 64, drop=0.5).eval()
+    original = copy.deepcopy(model)
+    assert "p=0.5" in pyemo.accelerate(model).entries[0].note
+    x = torch.randn(2, 30, 16)
+    torch.testing.assert_close(model(x), original(x))
+    assert chunked_calls == ["none"]
+    for each in (model, original):
+        each.train()
+    torch.manual_seed(3)
+    output = model(x)
+    torch.manual_seed(3)
+    assert torch.equal(output, original(x))
+    model.eval()
+    model.drop1.train()  # as for Monte Carlo dropout
+    assert not torch.equal(model(x), model(x))
+    assert len(chunked_calls) == 1
+
+
+@pytest.mark.parametrize("hooked", ["fc1", "act", "drop1", "fc2"])
+def test_hooks_within_an_mlp_are_called(images: Tensor, hooked: str, chunked_calls: list[str]) -> None:
+    model = swin()
+    expected = model(images)
+    pyemo.accelerate(model)
+    seen: list[torch.Size] = []
+    part = model.layers[0].blocks[0].mlp.get_submodule(hooked)
+    part.register_forward_hook(lambda module, arguments, output: seen.append(output.shape))
+    torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-4)
+    assert len(seen) == 1
+    assert len(chunked_calls) == 3
+
+
+def test_other_layers_within_an_mlp_are_called(images: Tensor, chunked_calls: list[str]) -> None:
+    model = swin()
+    original = copy.deepcopy(model)
+    model.layers[1].blocks[1].mlp.act = nn.ReLU()
+    original.layers[1].blocks[1].mlp.act = nn.ReLU()
+    assert pyemo.accelerate(model).left_alone == {"layers.1.blocks.1.mlp": "it has a ReLU in place of a GELU"}
+    for each in (model, original):
+        torch.manual_seed(1)
+        mlps = [block.mlp for layer in each.layers for block in layer.blocks]
+        mlps[0].fc1 = nn.Sequential(mlps[0].fc1, nn.Linear(64, 64))
+        mlps[1].act = GELUTanh()
+        mlps[2].norm = nn.LayerNorm(128)
+        nn.utils.parametrizations.weight_norm(mlps[2].fc2)
+    torch.testing.assert_close(model(images), original(images), rtol=1e-4, atol=1e-4)
+    assert chunked_calls == ["tanh"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_vision_transformer_of_torchvision(training: bool, chunked_calls: list[str]) -> None:
+    vision = pytest.importorskip("torchvision.models.vision_transformer")
+    torch.manual_seed(0)
+    model = vision.VisionTransformer(32, 4, 2, 2, 16, 64, num_classes=3).train(training)
+    nn.init.normal_(model.heads.head.weight)
+    original = copy.deepcopy(model)
+    assert len(pyemo.accelerate(model).swapped) == 2
+    images = torch.randn(2, 3, 32, 32)
+    for each in (model, original):
+        each(images).square().sum().backward()
+    assert chunked_calls == ["none", "none"]
+    for got, expected in zip(model.parameters(), original.parameters(), strict=True):
+        torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
+
+
 def test_hooks_on_blocks_and_linear_layers_are_called(images: Tensor) -> None:
     model = swin()
     pyemo.accelerate(model)
@@ -276,9 +370,9 @@ def test_copies(kind: type[nn.Module], images: Tensor) -> None:
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(saved, weights_only=False)]
     assert len(pickle.dumps(model)) < size + 200_000  # without them
     for each in copies:
-        assert sum(isinstance(module, Fused) for module in each.modules()) == 4
+        assert sum(isinstance(module, Fused) for module in each.modules()) == 8
         torch.testing.assert_close(each(images), expected, rtol=1e-4, atol=1e-4)
-        assert pyemo.restore(each) == 4
+        assert pyemo.restore(each) == 8
         assert torch.equal(each(images), expected)
     with torch.no_grad():
         copies[0].layers[0].blocks[0].attn.qkv.weight.zero_()
@@ -414,7 +508,7 @@ def test_feature_extraction(images: Tensor) -> None:
     larger = torch.randn(1, 3, 56, 56)
     with torch.no_grad():
         expected = model.eval()(larger)
-        assert len(pyemo.accelerate(model).swapped) == 4
+        assert len(pyemo.accelerate(model).swapped) == 8
         for got, feature in zip(model(larger), expected, strict=True):
             torch.testing.assert_close(got, feature, rtol=1e-4, atol=1e-4)
 
@@ -428,7 +522,7 @@ def test_distributed_data_parallel(images: Tensor, tmp_path: Any) -> None:
         pyemo.accelerate(inside)
         wrapped_after = nn.parallel.DistributedDataParallel(inside)
         wrapped_before = nn.parallel.DistributedDataParallel(model)
-        assert len(pyemo.accelerate(wrapped_before).swapped) == 4
+        assert len(pyemo.accelerate(wrapped_before).swapped) == 8
         for wrapped in (wrapped_after, wrapped_before):
             wrapped(images).square().sum().backward()
             for got, parameter in zip(wrapped.parameters(), expected.parameters(), strict=True):
