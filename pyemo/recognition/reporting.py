@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from pyemo.candide.units import ACTION_UNITS
 from pyemo.recognition.threshold import Votes
 from pyemo.recognition.timeline import VOICE
-from pyemo.report import Contents, Picture, Row, Verdict
+from pyemo.report import Contents, Curve, Picture, Row, Verdict
 
 if TYPE_CHECKING:
     from pyemo.recognition.result import Result
+
+_TRUSTED = 0.1  # the largest fit_error: beyond it the mesh lies beside the face (pyemo.candide.timeline.COLUMNS)
+_FIT = "Movements are fitted to 68 points of the face with the Candide-3 mesh"
+_MEASURED = (
+    f"{_FIT}: 0 at rest, as in the face's first frames, 1 the whole movement; blank where the mesh does not fit."
+)
+_MEASURED_ONCE = (
+    f"{_FIT}: 0 at rest, 1 the whole movement. One picture cannot tell a movement from the shape of the face."
+)
 
 
 def contents(result: Result, settings: Mapping[str, Any] | None = None) -> Contents:
@@ -44,6 +54,7 @@ def contents(result: Result, settings: Mapping[str, Any] | None = None) -> Conte
         card=result.card,
         settings=_settings(result, settings or {}),
         warnings=(*result.warnings, *(f"No {name} was read: {why}" for name, why in result.missing.items())),
+        measured=_MEASURED_ONCE if result.kind == "image" else _MEASURED,
     )
 
 
@@ -62,7 +73,23 @@ def _row(result: Result, number: int, rows: pd.DataFrame) -> Row:
         pictures=tuple(
             Picture(one.time, one.label, one.score, one.image) for one in result.thumbnails if one.face == number
         ),
+        curves=_curves(rows),
     )
+
+
+def _curves(rows: pd.DataFrame) -> tuple[Curve, ...]:
+    """The action units, if they were measured at all."""
+    if "fit_error" not in rows:
+        return ()
+    trusted = rows["fit_error"].to_numpy() <= _TRUSTED  # NaN is not
+    if not trusted.any():
+        return ()
+    curves = []
+    for unit in ACTION_UNITS:
+        code, _, name = unit.meaning.partition(": ")
+        values = np.where(trusted, rows[unit.name].to_numpy(np.float32), np.float32(np.nan))
+        curves.append(Curve(name, code, values))
+    return tuple(curves)
 
 
 def _settings(result: Result, settings: Mapping[str, Any]) -> dict[str, str]:

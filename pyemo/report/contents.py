@@ -23,11 +23,23 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A movement, measured at each moment of a row."""
+
+    name: str
+    """For people: ``jaw drop``."""
+    code: str
+    """As the field writes it, ``AU 26/27``; may be empty."""
+    values: np.ndarray
+    """(N,) float32: 0 at rest, 1 the whole movement, also less and more; NaN where nothing was measured."""
+
+
+@dataclass(frozen=True)
 class Row:
     """One line of the timeline: a person's face, or a voice.
 
     Raises:
-        ValueError: the arrays differ in length, or are not one- and two-dimensional.
+        ValueError: the arrays and the curves differ in length, or are not one- and two-dimensional.
     """
 
     name: str
@@ -42,6 +54,7 @@ class Row:
     probabilities: np.ndarray
     """(N, labels) float32, each in [0, 1]."""
     pictures: tuple[Picture, ...] = ()
+    curves: tuple[Curve, ...] = ()
 
     def __post_init__(self) -> None:
         if self.start.ndim != 1 or self.end.shape != self.start.shape or self.probabilities.ndim != 2:
@@ -53,6 +66,11 @@ class Row:
             raise ValueError(
                 f"{self.name}: {len(self.start)} times, but {len(self.probabilities)} rows of probabilities"
             )
+        for curve in self.curves:
+            if curve.values.shape != self.start.shape:
+                raise ValueError(
+                    f"{self.name}: {len(self.start)} times, but the curve {curve.name} has the shape {curve.values.shape}"
+                )
 
 
 @dataclass(frozen=True)
@@ -97,6 +115,8 @@ class Contents:
     settings: dict[str, str] = field(default_factory=dict)
     """What was used, name -> value, in words for people."""
     warnings: tuple[str, ...] = ()
+    measured: str = ""
+    """How the rows' curves were measured and what their values mean, in words for people."""
 
     @property
     def timed(self) -> bool:

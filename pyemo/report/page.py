@@ -45,6 +45,7 @@ def render(contents: Contents, medium: Medium | None) -> str:
         reasons=_reasons(contents.verdict, _noun(contents)),
         bars=_bars(contents),
         colours=colours,
+        curves=any(row.curves for row in contents.rows),
         thin=sum(len(row.start) for row in shown) < sum(len(row.start) for row in contents.rows),
         card=Markup(_markdown(contents.card)),
         card_facts=_card_facts(contents.card),

@@ -15,7 +15,11 @@ from pyemo.report.contents import Row
 from pyemo.report.uncertainty import CERTAIN, uncertain_stretches
 
 MOST_MOMENTS = 100_000
-"""Of all rows together; about 20 bytes each in the file."""
+"""Of all rows together; about 20 bytes each in the file, and 3 for each curve."""
+NOT_MEASURED = -(2**15)
+"""Stands for NaN in a curve."""
+_STEPS = 1000  # of a curve's unit
+_FARTHEST = 2.0  # of a curve's values: what lies beyond is a failed fit, and would flatten the rest of the chart
 _QUALITY = 85  # of the thumbnails' JPEG
 
 
@@ -37,7 +41,16 @@ def _grouped(row: Row, size: int) -> Row:
     lengths = np.diff(np.append(begins, len(presence)))
     means = np.add.reduceat(row.probabilities.astype(np.float64), begins) / lengths[:, None]
     ends = row.end[begins + lengths - 1]
-    return replace(row, start=row.start[begins], end=ends, probabilities=means.astype(np.float32))
+    curves = tuple(replace(curve, values=_means(curve.values, begins)) for curve in row.curves)
+    return replace(row, start=row.start[begins], end=ends, probabilities=means.astype(np.float32), curves=curves)
+
+
+def _means(values: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Of the groups that begin there: the mean of what was measured; NaN where nothing was."""
+    known = ~np.isnan(values)
+    counts = np.add.reduceat(known.astype(np.int64), begins)
+    sums = np.add.reduceat(np.where(known, values, 0).astype(np.float64), begins)
+    return np.divide(sums, counts, out=np.full(len(begins), np.nan), where=counts > 0).astype(np.float32)
 
 
 def encoded(original: Row, row: Row, timed: bool) -> dict[str, Any]:
@@ -66,7 +79,16 @@ def encoded(original: Row, row: Row, timed: bool) -> dict[str, Any]:
             }
             for picture in row.pictures
         ],
+        "curves": [
+            {"name": curve.name, "code": curve.code, "values": _base64(_stepped(curve.values), "<i2")}
+            for curve in row.curves
+        ],
     }
+
+
+def _stepped(values: np.ndarray) -> np.ndarray:
+    steps = np.rint(_STEPS * np.clip(values, -_FARTHEST, _FARTHEST))
+    return np.where(np.isnan(values), NOT_MEASURED, steps)
 
 
 def jpeg_uri(image: np.ndarray) -> str:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from pyemo.candide.timeline import COLUMNS
 from pyemo.errors import ConfigError, PyemoError
 from pyemo.recognition.figure import result_figure
+from pyemo.recognition.reporting import contents
 from pyemo.recognition.result import Result
+from pyemo.recognition.saved import read_result
 
 LABELS = ("happy", "neutral")
 
@@ -97,6 +101,33 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PyemoError, match=r"cannot write .*clip\.mp4\.csv"):
         TWO_FACES.save(tmp_path / "file")
+
+
+def with_action_units(plain: Result, jaw: list[float], fit_error: list[float]) -> Result:
+    """The other columns are 0.5 where there is a fit."""
+    missing = np.isnan(fit_error)
+    units = dict.fromkeys(COLUMNS, np.where(missing, np.nan, 0.5)) | {"au26_jaw_drop": jaw, "fit_error": fit_error}
+    return replace(plain, timeline=plain.timeline.assign(**{name: np.float32(units[name]) for name in COLUMNS}))
+
+
+def test_trusted_action_units_are_curves_of_the_report(tmp_path: Path) -> None:
+    nan = float("nan")
+    plain = result(
+        [(0.0, 0.1, -1, 0.9), (0.0, 0.1, 0, 0.9), (0.0, 0.1, 1, 0.9), (0.1, 0.2, 0, 0.9), (0.2, 0.3, 0, 0.9)]
+    )
+    assert [row.curves for row in contents(plain).rows] == [(), (), ()]
+    measured = with_action_units(plain, [nan, 0.3, nan, 0.7, 1.2], [nan, 0.02, nan, 0.3, 0.09])
+    for one in (measured, read_result(measured.save(tmp_path)[-1])[0]):
+        shown = contents(one)
+        voice, marked, unmarked = shown.rows
+        assert (voice.curves, unmarked.curves) == ((), ())
+        assert len(marked.curves) == 8  # neither the head's turn nor the error
+        assert (marked.curves[0].name, marked.curves[0].code) == ("jaw drop", "AU 26/27")
+        assert (marked.curves[-1].name, marked.curves[-1].code) == ("eyes closed", "AU 42/43/44/45")
+        np.testing.assert_allclose(marked.curves[0].values, [0.3, nan, 1.2], rtol=1e-6)
+        np.testing.assert_allclose(marked.curves[1].values, [0.5, nan, 0.5])
+        assert "first frames" in shown.measured
+    assert "One picture" in contents(replace(measured, kind="image")).measured
 
 
 def test_figure_interrupts_lines_where_the_face_was_away() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyemo.report import Contents, Picture, Row, Verdict
+from pyemo.report import Contents, Curve, Picture, Row, Verdict
 
 LABELS = ("angry", "happy", "neutral")
 RATE = 25
@@ -36,6 +37,15 @@ def row(
         probabilities=np.concatenate(probabilities).astype(np.float32),
         pictures=tuple(Picture(first[0] + 0.2 * number, first[2], first[3], image) for number in range(pictures)),
     )
+
+
+def moving(one: Row, **movements: Callable[[np.ndarray], Any]) -> Row:
+    """The row with curves: name -> its values at these times. The first is called AU 1."""
+    curves = (
+        Curve(name.replace("_", " "), f"AU {number}", np.full(one.start.shape, values(one.start), np.float32))
+        for number, (name, values) in enumerate(movements.items(), 1)
+    )
+    return replace(one, curves=tuple(curves))
 
 
 def contents(rows: Sequence[Row], **changes: Any) -> Contents:

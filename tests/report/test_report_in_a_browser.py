@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from report_samples import Browser, contents, row
+from report_samples import Browser, contents, moving, row
 from synthetic import write_clip
 
 from pyemo.report import write_report
@@ -13,6 +14,10 @@ from pyemo.report import write_report
 FACE = row([(0, 2, "happy", 0.9), (2, 4, "neutral", 0.4), (6, 10, "angry", 0.8)], pictures=2)
 OTHER = row([(3, 7, "neutral", 0.7)], name="Face 1")
 VOICE = row([(0, 10, "angry", 0.6)], name="Voice", kind="voice", pictures=0)
+MOVING = moving(  # not measured from 8 to 9 s
+    FACE, jaw_drop=lambda time: np.where((time < 8) | (time >= 9), time / 10, np.nan), brow_lower=lambda _: -0.5
+)
+OTHER_MOVING = moving(OTHER, jaw_drop=lambda _: 0.25, brow_lower=lambda _: 1.5)
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +25,33 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     clip = write_clip(folder / "clip.avi", [{40: "happy"}] * 250)
     return write_report(contents([FACE, OTHER, VOICE], source=clip), folder / "clip.html")
+
+
+@pytest.fixture(scope="module")
+def moving_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("moving")
+    clip = write_clip(folder / "clip.avi", [{40: "happy"}] * 250)
+    # As in results, the voice comes first.
+    return write_report(contents([VOICE, MOVING, OTHER_MOVING], source=clip), folder / "clip.html")
+
+
+def movements(chromium: Browser) -> list[str]:
+    """Heading and values as they stand."""
+    heading = chromium.all("#movements-title")[0].text
+    return [heading, *(" ".join(item.text.split()) for item in chromium.all("#movements li"))]
+
+
+def line(chromium: Browser, position: int, share: float) -> list[int]:
+    """In the columns of pixels about this share of the width of a chart of a movement: where they have the line's blue, from above."""
+    return chromium.run(
+        f"""((c, found = new Set()) => {{
+            const copy = Object.assign(document.createElement('canvas'), {{ width: 3, height: c.height }}).getContext('2d');
+            copy.drawImage(c, 1 - Math.round({share} * c.width), 0);
+            const {{ data }} = copy.getImageData(0, 0, 3, c.height);
+            for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 150 && data[i + 2] > data[i] + 60) found.add(Math.floor(i / 12));
+            return [...found];
+        }})(document.querySelectorAll('.curve canvas')[{position}])"""
+    )
 
 
 def test_opens_without_a_word_on_the_console(chromium: Browser, page: Path) -> None:
@@ -141,13 +173,103 @@ def test_moments_thumbnails_and_legend(chromium: Browser, page: Path) -> None:
     assert chromium.run("document.querySelector('#moments-of').textContent") == "Face 0: angry"
 
 
+def test_movements_are_those_of_the_chosen_face(chromium: Browser, moving_page: Path) -> None:
+    chromium.open(moving_page)
+    chromium.wait("document.querySelector('video').readyState >= 1")
+    # The voice is chosen at first, and has none.
+    assert movements(chromium) == ["Movements of Face 0", "jaw drop AU 1 0.00", "brow lower AU 2 −0.50"]
+    chromium.mouse(chromium.all(".chart .u-over")[2], 0.4, click=True)
+    assert movements(chromium) == ["Movements of Face 1", "jaw drop AU 1 0.25", "brow lower AU 2 1.50"]
+    assert line(chromium, 0, 0.6)
+    assert not line(chromium, 0, 0.8)
+    chromium.mouse(chromium.all(".chart .u-over")[0], 0.7, click=True)
+    assert chromium.run("document.querySelector('#moments-of').textContent") == "Voice"
+    assert movements(chromium)[0] == "Movements of Face 1"
+    chromium.mouse(chromium.all(".chart .u-over")[1], 0.7, click=True)
+    assert movements(chromium)[1:] == ["jaw drop AU 1 0.70", "brow lower AU 2 −0.50"]
+    assert chromium.errors() == []
+
+
+def test_a_click_on_a_movement_seeks_and_the_values_follow(chromium: Browser, moving_page: Path) -> None:
+    chromium.open(moving_page)
+    chromium.wait("document.querySelector('video').readyState >= 1")
+    curve = chromium.all(".curve .u-over")[1]
+    chromium.mouse(curve, 0.7, click=True)
+    chromium.wait("Math.abs(document.querySelector('video').currentTime - 7) < 0.05")
+    assert chromium.time == pytest.approx(7, abs=0.05)
+    assert movements(chromium)[1:] == ["jaw drop AU 1 0.70", "brow lower AU 2 −0.50"]
+    assert chromium.run("document.querySelector('#moments-of').textContent") == "Face 0"
+    left = "new DOMMatrix(getComputedStyle(document.querySelector('.curve .playhead')).transform).e"
+    assert chromium.run(f"{left} / document.querySelector('.curve').clientWidth") == pytest.approx(0.7, abs=0.005)
+    chromium.mouse(curve, 0.85)
+    chromium.wait("!document.querySelector('#tip').hidden")
+    assert chromium.all("#tip")[0].text.splitlines() == ["0:08.5 · Face 0", "brow lower −0.50"]
+    chromium.mouse(curve, 0.85, click=True)
+    assert movements(chromium)[1:] == ["jaw drop AU 1 –", "brow lower AU 2 −0.50"]
+    chromium.mouse(curve, 0.5, click=True)
+    assert movements(chromium)[1:] == ["jaw drop AU 1 –", "brow lower AU 2 –"]
+    assert chromium.errors() == []
+
+
+def test_movements_are_drawn_where_they_were_measured(chromium: Browser, moving_page: Path) -> None:
+    chromium.open(moving_page)
+    low, high = line(chromium, 0, 0.1), line(chromium, 0, 0.75)
+    assert min(low) > 30
+    assert max(high) < 20
+    assert not line(chromium, 0, 0.5)  # away
+    assert not line(chromium, 0, 0.85)
+    assert line(chromium, 1, 0.85)
+
+
+def test_movements_zoom_with_the_timeline(chromium: Browser, moving_page: Path) -> None:
+    chromium.open(moving_page)
+    chromium.wait("document.querySelector('video').readyState >= 1")
+    chart, curve = chromium.all(".chart .u-over")[1], chromium.all(".curve .u-over")[0]
+    chromium.mouse(curve, 0.2, drag=0.4)
+    for over in (chart, curve):
+        chromium.mouse(over, 0.5, click=True)
+        assert chromium.time == pytest.approx(3, abs=0.1)
+        chromium.mouse(over, 0.1, click=True)
+    chromium.run("document.querySelector('#zoom-all').click()")
+    chromium.mouse(chart, 0.6, drag=0.8)
+    chromium.mouse(curve, 0.5, click=True)
+    assert chromium.time == pytest.approx(7, abs=0.1)
+    assert line(chromium, 0, 0.9)
+    chromium.run("document.querySelector('#zoom-all').click()")
+    chromium.mouse(curve, 0.05, click=True)
+    assert chromium.time == pytest.approx(0.5, abs=0.05)
+    assert chromium.errors() == []
+
+
+def test_a_long_curve_is_averaged_until_one_looks_closely(chromium: Browser, tmp_path: Path) -> None:
+    parts = [(0, 600, "happy", 0.8), (620, 622, "happy", 0.8), (660, 1800, "angry", 0.8)]
+    shaking = moving(row(parts), jaw_drop=lambda time: np.rint(time * 25) % 2)
+    chromium.open(write_report(contents([shaking], duration=1800.0), tmp_path / "long.html"))
+    middle = line(chromium, 0, 0.2)
+    assert middle
+    assert 19 < min(middle) <= max(middle) < 25
+    assert line(chromium, 0, 621 / 1800)  # about one pixel wide
+    assert not line(chromium, 0, 0.35)  # away
+    place = "Math.round(0.2 * c.width), 40, 1, 1"
+    happy = f"(c => [...c.getContext('2d').getImageData({place}).data])(document.querySelector('.chart canvas'))"
+    assert chromium.run(happy) == [0xF0, 0xE4, 0x42, 255]
+    for _ in range(9):  # 3.5 s
+        chromium.run("document.querySelector('#zoom-in').click()")
+    shown = [row for share in np.linspace(0.45, 0.55, 40) for row in line(chromium, 0, share)]
+    assert min(shown) < 6
+    assert max(shown) > 38
+    assert chromium.errors() == []
+
+
 @pytest.mark.parametrize("dark", [False, True])
-def test_phone_width_and_colour_schemes(chromium: Browser, page: Path, dark: bool) -> None:
-    chromium.open(page, width=390, dark=dark)
+def test_phone_width_and_colour_schemes(chromium: Browser, moving_page: Path, dark: bool) -> None:
+    chromium.open(moving_page, width=390, dark=dark)
     assert chromium.run("document.documentElement.scrollWidth") == chromium.run("innerWidth") == 390
     red, green, blue = eval(chromium.run("getComputedStyle(document.body).backgroundColor").removeprefix("rgb"))
     assert (red + green + blue < 100) == dark
     assert chromium.run("document.querySelector('.chart').clientWidth") > 330
+    assert chromium.run("document.querySelector('.curve').clientWidth") > 330
+    assert line(chromium, 0, 0.75)
     assert chromium.errors() == []
 
 
@@ -169,8 +291,6 @@ def test_half_an_hour_with_many_faces(chromium: Browser, tmp_path: Path) -> None
 
 
 def test_without_a_clip_and_without_times(chromium: Browser, tmp_path: Path) -> None:
-    import numpy as np
-
     from pyemo.report import Row
 
     nothing = np.full(5, np.nan)
@@ -180,9 +300,14 @@ def test_without_a_clip_and_without_times(chromium: Browser, tmp_path: Path) -> 
     chromium.mouse(chromium.all(".chart .u-over")[0], 0.5, click=True)
     assert chromium.run("document.querySelector('.chart').getAttribute('aria-valuetext')") == "image 3, happy 80 %"
     assert [moment.text.replace("\n", " ") for moment in chromium.all("#moments li")] == ["happy 80 % image 1 to 5"]
-    picture = contents([five], kind="image", duration=None, frames=1)
+    assert chromium.all("#movements") == []
+    mouth = moving(five, jaw_drop=lambda _: np.arange(5) / 10)
+    chromium.open(write_report(contents([mouth], kind="sequence", duration=None, frames=5), tmp_path / "moving.html"))
+    chromium.mouse(chromium.all(".curve .u-over")[0], 0.5, click=True)
+    assert movements(chromium) == ["Movements of Face 0", "jaw drop AU 1 0.20"]
+    picture = contents([mouth], kind="image", duration=None, frames=1)
     chromium.open(write_report(picture, tmp_path / "image.html"))
-    assert [cell.text for cell in chromium.all(".person .number")] == ["80 %", "10 %", "10 %"]
+    assert [cell.text for cell in chromium.all(".person .number")] == ["80 %", "10 %", "10 %", "0.00"]
     chromium.open(write_report(contents([]), tmp_path / "nobody.html"))
     assert chromium.all(".label")[0].text == "no face"
     assert chromium.errors() == []

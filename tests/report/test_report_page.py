@@ -3,8 +3,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
-from report_samples import LABELS, contents, row
+from report_samples import LABELS, contents, moving, row
 
 from pyemo.errors import ConfigError, PyemoError
 from pyemo.palette import SEQUENCE, emotion_colours
@@ -104,8 +105,30 @@ def test_the_page_asks_no_network() -> None:
     assert "@import" not in page
 
 
+def test_movements_are_explained_where_there_are_some() -> None:
+    one = row([(0, 1, "happy", 0.9)])
+    movements, explained = (
+        'id="movements"',
+        "Fitted by hand. The line marks 0, the dashed one 1. A movement is not an emotion.",
+    )
+    page = render(contents([one, moving(one, jaw_drop=np.sin)], measured="Fitted by hand."), None)
+    assert movements in page
+    assert explained in text(page)
+    for other in (
+        render(contents([one], measured="Fitted by hand."), None),
+        render(contents([moving(one, jaw_drop=np.sin)], kind="image", measured="Fitted by hand."), None),
+    ):
+        assert movements not in other
+        assert explained not in text(other)
+    assert "Fitted by hand. A movement is not an emotion." in text(other)  # of the table in the picture's report
+
+
 def test_half_an_hour_is_small(tmp_path: Path) -> None:
-    rows = [row([(0, 900, "happy", 0.9), (900, 1800, "neutral", 0.4)], name=f"Face {number}") for number in range(6)]
+    curves = {f"unit {number}": np.sin for number in range(8)}
+    rows = [
+        moving(row([(0, 900, "happy", 0.9), (900, 1800, "neutral", 0.4)], name=f"Face {number}"), **curves)
+        for number in range(6)
+    ]
     path = write_report(contents(rows, duration=1800.0), tmp_path / "long.html")
     assert path.stat().st_size < 5e6
     assert "neighbouring moments are averaged" in text(path.read_text(encoding="utf-8"))

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import base64
+import warnings
 
 import numpy as np
 import pytest
-from report_samples import RATE, row
+from report_samples import RATE, moving, row
 
-from pyemo.report import Row
-from pyemo.report.series import encoded, jpeg_uri, thinned
+from pyemo.report import Curve, Row
+from pyemo.report.series import NOT_MEASURED, encoded, jpeg_uri, thinned
 from pyemo.report.uncertainty import uncertain_stretches
 
 
@@ -52,6 +53,29 @@ def test_thinning_averages_neighbours_but_not_across_an_absence() -> None:
     assert thinned([one], most=1000) == [one]
 
 
+def test_thinning_averages_what_was_measured() -> None:
+    jaw = np.float32([0, 1, 0.5, np.nan, np.nan, np.nan, 0.2, 0.4])
+    start = np.array([0, 1, 2, 3, 4, 5, 10, 11], np.float64)  # away from 6 to 10
+    one = Row("Face 0", "face", "happy", start, start + 1, np.full((8, 3), 1 / 3), curves=(Curve("jaw drop", "", jaw),))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (thin,) = thinned([one], most=4)
+    assert thin.start.tolist() == [0, 2, 4, 10]
+    np.testing.assert_allclose(thin.curves[0].values, [0.5, 0.5, np.nan, 0.3], rtol=1e-6)
+    assert (thin.curves[0].name, thin.curves[0].values.dtype) == ("jaw drop", np.float32)
+
+
+def test_curves_are_exact_to_half_a_thousandth() -> None:
+    one = moving(row([(0, 2, "happy", 0.7)]), jaw_drop=lambda time: np.where(time < 1, 0.7 * time - 0.2, np.nan))
+    one.curves[0].values[0] = 30  # a failed fit
+    (code,) = encoded(one, one, timed=True)["curves"]
+    assert (code["name"], code["code"]) == ("jaw drop", "AU 1")
+    steps = np.frombuffer(base64.b64decode(code["values"]), "<i2")
+    assert steps[0] == 2000
+    np.testing.assert_allclose(steps[1:25] / 1000, one.curves[0].values[1:25], atol=0.0005 + 1e-6)
+    assert (steps[25:] == NOT_MEASURED).all()
+
+
 def test_encoding_is_exact_to_half_a_step() -> None:
     one = row([(1, 3, "happy", 0.7), (3, 4, "neutral", 0.4)])
     code = encoded(one, one, timed=True)
@@ -77,6 +101,9 @@ def test_rows_that_do_not_fit_are_refused() -> None:
         Row("Face 0", "face", "happy", np.zeros(3), np.zeros(3), np.zeros((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"expected start and end \(N,\)"):
         Row("Face 0", "face", "happy", np.zeros(3), np.zeros(2), np.zeros((3, 3), np.float32))
+    curve = Curve("jaw drop", "AU 26/27", np.zeros(2, np.float32))
+    with pytest.raises(ValueError, match=r"Face 0: 3 times, but the curve jaw drop has the shape \(2,\)"):
+        Row("Face 0", "face", "happy", np.zeros(3), np.zeros(3), np.zeros((3, 3), np.float32), curves=(curve,))
 
 
 def test_jpeg_keeps_the_channels_apart() -> None:

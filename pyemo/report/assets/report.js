@@ -9,6 +9,8 @@
   // Neutral below, so that colour rises out of grey.
   const order = labels.map((_, i) => i).sort((a, b) => (labels[b] === "neutral") - (labels[a] === "neutral"));
   const SHOWN_ROWS = 8, SHOWN_MOMENTS = 60, SHORTEST_MOMENT = 0.3, SAME = 2e-4;
+  const MOST_POINTS = 1200;  // that a chart draws, about one a pixel: more take long and show no more
+  const NOT_MEASURED = -(2 ** 15), STEPS = 1000;  // of curves, as series.py writes them
   const MARGIN = 24;  // pixels by which the ruler, for its numbers, is wider than the charts, on either side
 
   const rows = data.rows.map(decode);
@@ -17,23 +19,33 @@
   const rest = seen.slice(SHOWN_ROWS).sort((a, b) => a - b);
   const end = data.timed ? data.duration : Math.max(1, ...rows.map((row) => row.start.length));
 
-  const charts = [];
+  const charts = [], rulers = [];
   const cards = new Map();
-  let ruler = null, now = 0, chosen = lead[0], only = null, syncing = false;
+  let movements = [], moved = null;  // the charts of one row's curves, and that row
+  let now = 0, view = { min: 0, max: end }, chosen = lead[0], only = null;
 
   // ---- data -------------------------------------------------------------------------------------------------------------------------
 
   function decode(row) {
-    const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const bytes = (text) => {
+      const characters = atob(text), found = new Uint8Array(characters.length);
+      for (let at = 0; at < found.length; at++) found[at] = characters.charCodeAt(at);
+      return found;
+    };
     return {
       ...row,
+      unsureFrom: row.unsure.map(([from]) => from),
       start: new Float32Array(bytes(row.start).buffer),
       end: new Float32Array(bytes(row.end).buffer),
       probabilities: bytes(row.probabilities),
+      curves: row.curves.map((curve) => ({ ...curve, values: new Int16Array(bytes(curve.values).buffer) })),
     };
   }
 
   const probability = (row, moment, label) => row.probabilities[moment * labels.length + label] / 255;
+
+  const measured = (curve, moment) =>
+    moment < 0 || curve.values[moment] === NOT_MEASURED ? null : curve.values[moment] / STEPS;
 
   function best(row, moment) {
     let winner = 0;
@@ -42,17 +54,26 @@
     return winner;
   }
 
-  const unsureAt = (row, time) => row.unsure.some(([from, to]) => time >= from - SAME && time < to - SAME);
+  // How many of the times, which do not fall, are not later than this one.
+  function upTo(times, time) {
+    let low = 0, high = times.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (times[middle] <= time + SAME) low = middle + 1; else high = middle;
+    }
+    return low;
+  }
+
+  function unsureAt(row, time) {
+    const found = upTo(row.unsureFrom, time) - 1;
+    return found >= 0 && time < row.unsure[found][1] - SAME;
+  }
+
   const away = (row, moment) => moment + 1 < row.start.length && row.start[moment + 1] > row.end[moment] + SAME;
 
   // The moment of a row at a time, or -1 while nobody is there.
   function momentAt(row, time) {
-    let low = 0, high = row.start.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (row.start[middle] <= time + SAME) low = middle + 1; else high = middle;
-    }
-    const found = low - 1;
+    const found = upTo(row.start, time) - 1;
     if (found < 0) return -1;
     return time < row.end[found] + SAME || found + 1 === row.start.length && time - row.end[found] < 0.05 ? found : -1;
   }
@@ -60,10 +81,9 @@
   // uPlot's columns: times; the running sums of the probabilities, the whole first, since each is painted over the one before; and a
   // column that is 1 where the row is unsure. A null ends an area where somebody leaves.
   function columns(row) {
-    const x = [], moments = [], sums = order.map(() => []), unsure = [];
+    const x = [], sums = order.map(() => []), unsure = [];
     const push = (time, moment, value) => {
       x.push(time);
-      moments.push(moment);
       const total = value ? order.reduce((sum, label) => sum + row.probabilities[moment * labels.length + label], 0) || 1 : 1;
       let sum = 0;
       order.forEach((label, position) => {
@@ -81,7 +101,49 @@
         unsure.push(null);
       }
     }
-    return { columns: [x, ...sums, unsure], moments };
+    return [x, ...sums, unsure];
+  }
+
+  // The same of each curve: times and values, and between which values it lies.
+  function curveColumns(row) {
+    const x = [], moments = [];
+    for (let moment = 0; moment < row.start.length; moment++) {
+      x.push(row.start[moment]);
+      moments.push(moment);
+      if (away(row, moment) || moment + 1 === row.start.length) {
+        x.push(row.end[moment], row.end[moment]);
+        moments.push(moment, -1);
+      }
+    }
+    return row.curves.map((curve) => {
+      const values = moments.map((moment) => measured(curve, moment));
+      let low = 0, high = 1;
+      for (const value of values) { low = Math.min(low, value); high = Math.max(high, value); }
+      return { low, high, levels: coarser([x, values]) };
+    });
+  }
+
+  // Columns with ever fewer points, for ever wider views.
+  function coarser(columns) {
+    const levels = [columns];
+    for (let next = columns, length = Infinity; next[0].length > MOST_POINTS && next[0].length < 0.9 * length;) {
+      length = next[0].length;
+      levels.push(next = halved(next));
+    }
+    return levels;
+  }
+
+  // Pairs of points as one, their mean; but an area's or a line's last point stays where it is, so that short ones do not vanish.
+  function halved([x, ...columns]) {
+    const blank = (point) => point >= x.length || columns[0][point] === null;
+    const firsts = [], seconds = [];
+    for (let point = 0; point < x.length; point = seconds[seconds.length - 1] + 1) {
+      const paired = point + 1 < x.length && (blank(point) ? blank(point + 1) : !blank(point + 1) && !blank(point + 2));
+      firsts.push(point);
+      seconds.push(paired ? point + 1 : point);
+    }
+    const mean = (a, b) => (a === null || b === null ? null : (a + b) / 2);
+    return [firsts.map((point) => x[point]), ...columns.map((column) => firsts.map((point, at) => mean(column[point], column[seconds[at]])))];
   }
 
   // Stretches of one label, for the list.
@@ -109,6 +171,9 @@
     return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${rest}` : `${minutes}:${rest}`;
   }
 
+  // Not "-0.00"; a dash where there is none.
+  const number = (value) => (value === null ? "–" : (Math.round(100 * value) / 100 || 0).toFixed(2).replace("-", "−"));
+
   const percent = (share) => `${Math.round(100 * share)} %`;
 
   function make(tag, properties = {}, ...children) {
@@ -135,14 +200,21 @@
 
   // Everything that depends on the time.
   function show() {
+    for (const { plot, head } of [...charts, ...movements]) {
+      const left = plot.valToPos(now, "x");
+      head.style.transform = `translateX(${left}px)`;
+      head.hidden = left < 0 || left > plot.bbox.width / devicePixelRatio;
+    }
     for (const chart of charts) {
-      const left = chart.plot.valToPos(now, "x");
-      chart.head.style.transform = `translateX(${left}px)`;
-      chart.head.hidden = left < 0 || left > chart.plot.bbox.width / devicePixelRatio;
       const state = words(rows[chart.index]);
       if (chart.state.textContent !== state) chart.state.textContent = state;
       chart.host.setAttribute("aria-valuenow", now.toFixed(2));
       chart.host.setAttribute("aria-valuetext", `${clock(now)}, ${state}`);
+    }
+    const moment = movements.length ? momentAt(rows[moved], now) : -1;
+    for (const { curve, value } of movements) {
+      const text = number(measured(curve, moment));
+      if (value.textContent !== text) value.textContent = text;
     }
     for (const item of $("moments")?.children ?? [])
       item.classList.toggle("current", now >= item.from - SAME && now < item.to - SAME);
@@ -159,7 +231,7 @@
 
   function follow() {
     now = media.currentTime;
-    const { min, max } = ruler.scales.x;
+    const { min, max } = view;
     if (!media.paused && now > max && max < end - SAME) zoom(now, now + max - min);
     show();
     if (!media.paused && !media.ended) requestAnimationFrame(follow);
@@ -171,14 +243,21 @@
     const least = data.timed ? Math.min(0.5, end) : Math.min(4, end);
     const width = Math.min(Math.max(to - from, least), end);
     const begin = Math.min(Math.max(from, 0), end - width);
-    syncing = true;
-    for (const plot of [ruler, ...charts.map((chart) => chart.plot)]) plot.setScale("x", { min: begin, max: begin + width });
-    syncing = false;
-    show();
+    view = { min: begin, max: begin + width };
+    for (const plot of rulers) plot.setScale("x", view);
+    for (const chart of [...charts, ...movements]) showView(chart);
+    queueMicrotask(show);  // after uPlot, which takes a new scale over in microtasks of its own
+  }
+
+  function showView({ plot, levels }) {
+    const fits = ([x]) => upTo(x, view.max) - upTo(x, view.min) <= MOST_POINTS;
+    const level = levels.find(fits) ?? levels[levels.length - 1];
+    if (plot.data[0] !== level[0]) plot.setData(level, false);
+    plot.setScale("x", view);
   }
 
   function zoomBy(factor) {
-    const { min, max } = ruler.scales.x;
+    const { min, max } = view;
     const width = (max - min) * factor;
     const middle = now >= min && now <= max ? now : (min + max) / 2;
     zoom(middle - width / 2, middle + width / 2);
@@ -204,6 +283,7 @@
     return only === null || only === label ? data.colours[labels[label]] : data.colours[labels[label]] + "26";
   }
 
+  const CURVE_HEIGHT = 44;
   const chartHeight = () => (innerWidth <= 720 ? 60 : 66);
 
   function addChart(index) {
@@ -219,39 +299,41 @@
     const line = make("div", { className: "row" }, who, host);
     $("charts").append(line);
 
-    const { columns: values, moments } = columns(row);
     const areas = order.map((_, position) => {
       const label = order[order.length - 1 - position];
       return { label: labels[label], width: 0, points: { show: false }, fillTo: 0, fill: () => shade(label), stroke: () => shade(label) };
     });
-    const plot = new uPlot({
-      width: Math.max(host.clientWidth, 50),
-      height: chartHeight(),
-      padding: [0, 0, 0, 0],
-      legend: { show: false },
-      scales: { x: { time: false, range: (_, min, max) => [min ?? 0, max ?? end] }, y: { range: [0, 1] } },
-      axes: [{ show: false }, { show: false }],
-      series: [{}, ...areas, { label: "unsure", width: 0, points: { show: false }, fillTo: 0, fill: (plot) => hatch(plot), stroke: "transparent" }],
-      cursor: { y: false, points: { show: false }, sync: { key: "pyemo" }, drag: { x: true, y: false, setScale: true } },
-      hooks: {
-        setScale: [(plot, key) => { if (key === "x" && !syncing) zoom(plot.scales.x.min, plot.scales.x.max); }],
-        setCursor: [(plot) => { if (hovered === plot) tip(plot, row, moments); }],
-      },
-    }, values, host);
-    // Kept off the whole range by data that do not reach both ends.
-    syncing = true;
-    plot.setScale("x", { min: ruler.scales.x.min, max: ruler.scales.x.max });
-    syncing = false;
-    const head = make("div", { className: "playhead" });
-    plot.over.append(head);
-    const chart = { index, plot, host, head, line, state };
+    const unsure = { label: "unsure", width: 0, points: { show: false }, fillTo: 0, fill: (plot) => hatch(plot), stroke: "transparent" };
+    const options = { height: chartHeight(), y: [0, 1], axes: [{ show: false }, { show: false }], series: [{}, ...areas, unsure] };
+    const chart = { index, host, line, state, ...overTime(host, index, coarser(columns(row)), options, (moment, time) => ranking(row, moment, time)) };
     charts.push(chart);
     listen(chart);
   }
 
   let hovered = null;
 
-  function listen({ index, plot, host }) {
+  // A chart of a row that follows the zoom and the clip, tells what is under the mouse, and takes clicks and drags.
+  function overTime(host, index, levels, { height, y, axes, series }, tell) {
+    const plot = new uPlot({
+      width: Math.max(host.clientWidth, 50),
+      height,
+      padding: [0, 0, 0, 0],
+      legend: { show: false },
+      scales: { x: { time: false, range: (_, min, max) => [min ?? 0, max ?? end] }, y: { range: y } },
+      axes,
+      series,
+      cursor: { y: false, points: { show: false }, sync: { key: "pyemo" }, drag: { x: true, y: false, dist: 5, setScale: false } },
+      hooks: {
+        setSelect: [(plot) => {
+          zoom(plot.posToVal(plot.select.left, "x"), plot.posToVal(plot.select.left + plot.select.width, "x"));
+          plot.setSelect({ width: 0, height: 0 }, false);
+        }],
+        setCursor: [(plot) => { if (hovered === plot) tip(plot, rows[index], tell); }],
+      },
+    }, levels[levels.length - 1], host);
+    showView({ plot, levels });
+    const head = make("div", { className: "playhead" });
+    plot.over.append(head);
     let pressed = 0;
     plot.over.addEventListener("mousedown", (event) => { pressed = event.clientX; });
     plot.over.addEventListener("click", (event) => {
@@ -262,6 +344,10 @@
     plot.over.addEventListener("dblclick", () => zoom(0, end));
     plot.over.addEventListener("mouseenter", () => { hovered = plot; });
     plot.over.addEventListener("mouseleave", () => { hovered = null; $("tip").hidden = true; });
+    return { plot, head, levels };
+  }
+
+  function listen({ index, host }) {
     host.addEventListener("keydown", (event) => {
       const step = data.timed ? (event.shiftKey ? 5 : 0.5) : (event.shiftKey ? 10 : 1);
       const act = {
@@ -279,18 +365,19 @@
     });
   }
 
-  function tip(plot, row, moments) {
+  function ranking(row, moment, time) {
+    const ranked = labels.map((_, label) => label).sort((a, b) => probability(row, moment, b) - probability(row, moment, a));
+    const lines = ranked.slice(0, 3).map((label) => [swatch(labels[label]), `${labels[label]} ${percent(probability(row, moment, label))}`]);
+    return unsureAt(row, time) ? [...lines, ["unsure: nothing reaches half"]] : lines;
+  }
+
+  function tip(plot, row, tell) {
     const box = $("tip"), { left, idx } = plot.cursor;
     if (left < 0 || idx == null) { box.hidden = true; return; }
     const time = plot.posToVal(left, "x"), moment = momentAt(row, time);
     box.replaceChildren(make("strong", {}, `${clock(time)} · ${row.name}`));
-    if (moment < 0) box.append(make("div", {}, row.kind === "voice" ? "silent" : "not seen"));
-    else {
-      const ranking = labels.map((_, label) => label).sort((a, b) => probability(row, moment, b) - probability(row, moment, a));
-      for (const label of ranking.slice(0, 3))
-        box.append(make("div", {}, swatch(labels[label]), `${labels[label]} ${percent(probability(row, moment, label))}`));
-      if (unsureAt(row, time)) box.append(make("div", {}, "unsure: nothing reaches half"));
-    }
+    const lines = moment < 0 ? [[row.kind === "voice" ? "silent" : "not seen"]] : tell(moment, time);
+    box.append(...lines.map((line) => make("div", {}, ...line)));
     box.hidden = false;
     const area = plot.over.getBoundingClientRect();
     const x = Math.min(area.left + left + 14, innerWidth - box.offsetWidth - 8);
@@ -299,10 +386,10 @@
     box.style.top = `${above > 4 ? above : area.bottom + 8}px`;
   }
 
-  function addRuler() {
+  function addRuler(host) {
     const ink = () => colour("--soft");
-    ruler = new uPlot({
-      width: Math.max($("ruler").clientWidth, 50),
+    const plot = new uPlot({
+      width: Math.max(host.clientWidth, 50),
       height: 30,
       padding: [0, MARGIN, 0, MARGIN],
       legend: { show: false },
@@ -315,18 +402,65 @@
         incrs: data.timed ? [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000],
         values: (_, splits, __, ___, step) => splits.map((at) => data.timed ? clock(at, step < 1 ? 1 : 0) : String(Math.round(at) + 1)),
       }, { show: false }],
-    }, [[0, end], [null, null]], $("ruler"));
-    ruler.setScale("x", { min: 0, max: end });
+    }, [[0, end], [null, null]], host);
+    plot.setScale("x", view);
+    rulers.push(plot);
   }
 
   function resize() {
-    ruler.setSize({ width: Math.max($("ruler").clientWidth, 50), height: 30 });
-    for (const { plot, host } of charts) plot.setSize({ width: Math.max(host.clientWidth, 50), height: chartHeight() });
-    show();
+    const fit = (plot, host, height) => plot.setSize({ width: Math.max(host.clientWidth, 50), height });
+    for (const plot of rulers) fit(plot, plot.root.parentElement, 30);
+    for (const { plot, host } of charts) fit(plot, host, chartHeight());
+    for (const { plot, host } of movements) fit(plot, host, CURVE_HEIGHT);
+    queueMicrotask(show);
   }
 
   function redraw() {
-    for (const plot of [ruler, ...charts.map((chart) => chart.plot)]) plot.redraw(false, true);
+    for (const plot of [...rulers, ...[...charts, ...movements].map((chart) => chart.plot)]) plot.redraw(false, true);
+  }
+
+  // ---- movements --------------------------------------------------------------------------------------------------------------------
+
+  function showMovements(index) {
+    if (index === moved) return;
+    const row = rows[index];
+    row.columns ??= curveColumns(row);
+    moved = index;
+    if (movements.some(({ plot }) => plot === hovered)) $("tip").hidden = true;  // no mouse will leave it
+    for (const { plot } of movements) plot.destroy();
+    $("movements-of").textContent = row.name;
+    $("unmeasured").hidden = row.curves.length > 0;
+    const items = row.curves.map((curve) => {
+      const host = make("div", { className: "curve" }), value = make("span", { className: "value" });
+      host.setAttribute("aria-hidden", "true");  // the value beside it says in words what stands at this time
+      const what = make("div", { className: "what" }, make("b", {}, curve.name), " ", make("small", {}, curve.code), " ", value);
+      return { curve, host, value, item: make("li", {}, what, host) };
+    });
+    $("movements").replaceChildren(...items.map(({ item }) => item));
+    movements = items.map(({ curve, host, value }, position) => {
+      const tell = (moment) => [[`${curve.name} ${number(measured(curve, moment))}`]];
+      const { low, high, levels } = row.columns[position];
+      return { curve, host, value, ...overTime(host, index, levels, curveOptions(low, high), tell) };
+    });
+    queueMicrotask(show);
+  }
+
+  function curveOptions(low, high) {
+    const room = 0.06 * (high - low);
+    const mark = (at, dash) => ({
+      scale: "y", side: 3, size: 0, splits: [at], values: [], ticks: { show: false }, grid: { stroke: () => colour("--mark"), width: 1, dash },
+    });
+    const line = { width: 1.5, points: { show: false }, fillTo: 0, stroke: () => colour("--accent"), fill: () => colour("--accent") + "22" };
+    return { height: CURVE_HEIGHT, y: [low - room, high + room], axes: [mark(0, []), mark(1, [4, 4])], series: [{}, line] };
+  }
+
+  function measures(row) {
+    const table = make("table", { className: "votes measures" }, make("caption", {}, "Movements"));
+    for (const curve of row.curves) {
+      const name = make("th", { scope: "row" }, curve.name, " ", make("small", {}, curve.code));
+      table.insertRow().append(name, make("td", { className: "number" }, number(measured(curve, 0))));
+    }
+    return table;
   }
 
   // ---- people -----------------------------------------------------------------------------------------------------------------------
@@ -354,6 +488,7 @@
     for (const picture of row.pictures) faces.append(thumbnail(row, picture));
     card.append(faces);
     if (timeless) card.append(bars(row));
+    if (timeless && row.curves.length) card.append(measures(row));
     $("people").append(card);
     cards.set(index, card);
     if (timeless) { title.disabled = true; return; }
@@ -398,6 +533,8 @@
     chosen = index;
     for (const [other, card] of cards) card.classList.toggle("chosen", other === index);
     for (const chart of charts) chart.line.classList.toggle("chosen", chart.index === index);
+    // While a voice is chosen, the face chosen before stays.
+    if ($("movements") && (rows[index].kind === "face" || rows[index].curves.length)) showMovements(index);
     listMoments();
   }
 
@@ -453,7 +590,7 @@
   lead.forEach(addPerson);
   offer($("more-people"), rest.length === 1 ? "person" : "people", addPerson);
   if (timeless) return;
-  addRuler();
+  for (const host of document.querySelectorAll(".ruler")) addRuler(host);
   addLegend();
   lead.forEach(addChart);
   offer($("more-charts"), rest.length === 1 ? "row" : "rows", addChart);
@@ -465,6 +602,7 @@
   if (media) {
     for (const event of ["play", "seeked", "timeupdate", "loadedmetadata"]) media.addEventListener(event, follow);
   }
+  if ($("movements")) showMovements(seen.find((index) => rows[index].curves.length));
   choose(chosen);
   show();
 })();
