@@ -2,6 +2,7 @@
 # make demo CLIP=FILE  the same for a clip of your own
 # make test            build, install with what the tests need, and run them
 # make lint            formatting, static analysis and types
+# make sanitize        the kernels of every instruction set on random problems, under sanitizers; PROBLEMS=500 SEED=3
 # make bench           measure the ops on this machine; PART=models, pipeline, accuracy or all for the rest
 
 PYTHON ?= python3
@@ -9,11 +10,13 @@ VENV   ?= .venv
 CLIP   ?=
 OUT    ?= demo-output
 PART   ?= ops
+PROBLEMS ?= 100
+SEED   ?= 1
 
 # Whatever ends up in the wheel; a change of any of it reinstalls.
-SOURCES := $(shell git ls-files -- pyproject.toml CMakeLists.txt README.md csrc pyemo plugins benchmarks 2>/dev/null)
+SOURCES := $(shell git ls-files -- pyproject.toml CMakeLists.txt cmake README.md csrc pyemo plugins benchmarks 2>/dev/null)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint sanitize bench clean
 
 demo: $(VENV)/installed
 	$(VENV)/bin/pyemo demo $(if $(CLIP),"$(CLIP)") --out "$(OUT)"
@@ -26,6 +29,11 @@ lint: $(VENV)/installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	git ls-files 'csrc/*.h' 'csrc/*.cc' 'csrc/*.cu' 'csrc/*.cuh' 'tests/*.h' 'tests/*.cc' | xargs $(VENV)/bin/clang-format --dry-run --Werror
+
+sanitize:
+	cmake -S tests/sanitize -B build/sanitize
+	cmake --build build/sanitize --parallel $$(nproc)
+	build/sanitize/sanitize --problems $(PROBLEMS) --seed $(SEED)
 
 bench: $(VENV)/installed-dev
 	$(VENV)/bin/pyemo bench $(PART)
