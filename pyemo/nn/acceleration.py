@@ -93,14 +93,14 @@ def accelerate(model: nn.Module) -> AccelerationReport:
     Windowed attention is known in the Swin Transformers of timm (``swin_transformer``, ``swin_transformer_v2``,
     ``swin_transformer_v2_cr``) and torchvision (``swin_t`` and so on, ``swin_v2_t`` and so on), and timm's MaxViT and GCViT. Roll,
     partition and merge of the windows become a part of the operation. MLPs with a GELU are known in all of timm's and torchvision's
-    transformers; on a CPU they take large maps in chunks (:func:`pyemo.nn.feed_forward.feed_forward`). Outputs and gradients stay the
+    networks; on a CPU they take large maps in chunks (:func:`pyemo.nn.feed_forward.feed_forward`). Outputs and gradients stay the
     same up to rounding; so do ``state_dict``, parameters, buffers, names and hooks of modules, and what the model does with other sizes
     of image.
 
     A module is swapped by giving it a class derived from its own: its parameters are not touched, and it can be copied, pickled,
     compiled and trained as before. It takes its original path when attention weights or hidden activations are to be dropped out
     (``attn_drop`` or ``drop`` in training), when hooks wait for modules that the operation passes over, where the operation has no
-    kernel (MLPs: other than on a CPU), and while ``torch.fx`` traces it. To export for another runtime, :func:`restore` first.
+    kernel (MLPs: elsewhere than on a CPU), and while ``torch.fx`` traces it. To export for another runtime, :func:`restore` first.
 
     In evaluation mode, with no gradient recorded, a module keeps its position bias until the values that it was computed from change.
 

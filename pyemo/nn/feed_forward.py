@@ -67,7 +67,8 @@ def _left_to_pytorch(x: Tensor, weight1: Tensor, bias1: Tensor | None, weight2: 
 
 def _chunk(rows: int, weight1: Tensor) -> int:
     """Tokens in a chunk: ``rows`` in the least number of like chunks that fit into the caches."""
-    most = max(1, _CHUNK_BYTES * torch.get_num_threads() // max(1, weight1.shape[0] * weight1.element_size()))
+    fitting = _CHUNK_BYTES * torch.get_num_threads() // max(1, weight1.shape[0] * weight1.element_size())
+    most = max(1, fitting, 2 * weight1.shape[1])  # with fewer, to read the weights again for each chunk costs more
     return -(-rows // -(-rows // most))
 
 

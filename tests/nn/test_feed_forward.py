@@ -91,6 +91,14 @@ def test_rows_are_dealt_out_evenly(products: list[int]) -> None:
     assert products == [6, 6, 6, 6, 6, 6, 4, 4]
 
 
+def test_chunks_are_not_small_beside_the_weights(products: list[int]) -> None:
+    with torch.no_grad():
+        feed_forward(*arguments(32, 16))
+        assert not products
+        feed_forward(*arguments(33, 16))
+    assert products == [17, 17, 16, 16]
+
+
 def test_what_fits_into_a_chunk_is_left_to_pytorch(products: list[int]) -> None:
     inputs = arguments(7, 3)
     with torch.no_grad():
