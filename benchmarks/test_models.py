@@ -1,6 +1,8 @@
-"""Swin-T and SwinV2-T of timm with random weights, batch 8: timm's own paths, compiled ones, and what ``pyemo.accelerate`` makes of them.
+"""Swin-T, SwinV2-T and ConvNeXt-T of timm with random weights, batch 8: timm's own paths, compiled ones, and what ``pyemo.accelerate`` makes
+of them.
 
-timm has two paths for Swin's attention, eager and SDPA, and only the first for SwinV2. bfloat16 means what users do: for inference the
+timm has two paths for Swin's attention, eager and SDPA, and only the first for SwinV2. ConvNeXt has MLPs alone to be made faster, which in
+training are PyTorch's. bfloat16 means what users do: for inference the
 weights are converted, for training they stay in float32 under autocast.
 """
 
@@ -20,22 +22,30 @@ from torch.utils.flop_counter import FlopCounterMode
 import pyemo
 
 BATCH, CLASSES = 8, 1000
-ARCHITECTURES = {"Swin-T": ("swin_tiny_patch4_window7_224", 224), "SwinV2-T": ("swinv2_tiny_window8_256", 256)}
+ARCHITECTURES = {
+    "Swin-T": ("swin_tiny_patch4_window7_224", 224),
+    "SwinV2-T": ("swinv2_tiny_window8_256", 256),
+    "ConvNeXt-T": ("convnext_tiny", 224),
+}
 
-CASES = [
-    pytest.param(
-        architecture,
-        dtype,
-        id=f"{architecture}-{str(dtype).removeprefix('torch.')}",
-        marks=[pytest.mark.scaling] if architecture == "Swin-T" else [],
+
+def cases(*architectures: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize(
+        ("architecture", "dtype"),
+        [
+            pytest.param(
+                architecture,
+                dtype,
+                id=f"{architecture}-{str(dtype).removeprefix('torch.')}",
+                marks=[pytest.mark.scaling] if architecture == "Swin-T" else [],
+            )
+            for architecture in architectures
+            for dtype in (torch.float32, torch.bfloat16)
+        ],
     )
-    for architecture in ARCHITECTURES
-    for dtype in (torch.float32, torch.bfloat16)
-]
-each_case = pytest.mark.parametrize(("architecture", "dtype"), CASES)
 
 
-@each_case
+@cases(*ARCHITECTURES)
 def test_inference(compare: Callable[..., None], architecture: str, dtype: torch.dtype) -> None:
     images = torch.randn(BATCH, 3, *2 * ARCHITECTURES[architecture][1:]).to(dtype)
     models = variants(architecture, lambda model: model.to(dtype).eval())
@@ -55,7 +65,7 @@ def test_inference(compare: Callable[..., None], architecture: str, dtype: torch
         )
 
 
-@each_case
+@cases("Swin-T", "SwinV2-T")
 def test_training_step(compare: Callable[..., None], architecture: str, dtype: torch.dtype) -> None:
     """Forward, cross entropy, backward; no optimiser. Compared in the loss and the gradients of all weights."""
     images = torch.randn(BATCH, 3, *2 * ARCHITECTURES[architecture][1:])

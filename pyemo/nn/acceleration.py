@@ -135,7 +135,7 @@ def accelerate(model: nn.Module) -> AccelerationReport:
                 obstacle = _obstacle(module, fused)
                 if obstacle is None:
                     module.__class__ = fused
-        done.update(id(part) for part in (module.modules() if fused is None else (module, *fused.parts(module))))
+        done.update(id(part) for part in (module.modules() if fused is None else fused.parts(module)))
         note = obstacle or (module.note() if isinstance(module, Fused) else "")
         entries.append(Entry(name, kind.__name__, obstacle is None, note))
     return AccelerationReport(tuple(entries))

@@ -24,6 +24,9 @@ class Fused(nn.Module):
     METHOD: ClassVar[str] = "forward"
     """The method of the original class that this one replaces."""
 
+    DROPPED: ClassVar[str]
+    """What :meth:`dropped_share` is a share of, for people."""
+
     @classmethod
     def original(cls) -> type[nn.Module]:
         """The third party's class."""
@@ -37,28 +40,29 @@ class Fused(nn.Module):
     @classmethod
     def altered(cls, module: Any) -> str | None:
         """What stands in the place of a part of the original that fusing passes over: it may do something else."""
-        return None
+        raise NotImplementedError
 
     @classmethod
     def parts(cls, module: Any) -> list[nn.Module]:
-        """Submodules that are fused with the module, so that there is nothing to be asked about them on their own."""
-        raise NotImplementedError
+        """What is fused with the module, itself included: there is nothing to be asked about it on its own."""
+        return list(module.modules())
 
     def passed_over(self) -> list[nn.Module]:
         """Submodules that are no longer called, though their parameters and submodules are used."""
-        raise NotImplementedError
+        return list(self.children())
 
     def serves(self, x: Tensor) -> bool:
         """Whether the operation is of use for such a tensor."""
         raise NotImplementedError
 
     def dropped_share(self) -> float:
-        """Share of inner activations that training drops out, which the operation does not."""
+        """Share that training drops out, which the operation does not."""
         raise NotImplementedError
 
     def note(self) -> str:
         """When the original path is taken still; may be empty."""
-        return ""
+        p = self.dropped_share()
+        return f"in training not fused: {self.DROPPED} are dropped out (p={p:g})" if p else ""
 
     def fuses(self, x: Tensor) -> bool:
         """Whether this call takes the fused path. (``torch.fx`` calls with something that is no tensor.)"""
@@ -79,6 +83,7 @@ class Fused(nn.Module):
 class FusedAttention(Fused):
     """Windowed attention, by :func:`pyemo.ops.window_attention`."""
 
+    DROPPED = "attention weights"
     ATTENTION: ClassVar[type[nn.Module] | None] = None
     """The class of the original's ``attn``, if it has one."""
 
@@ -104,8 +109,9 @@ class FusedAttention(Fused):
 
     @classmethod
     def parts(cls, module: Any) -> list[nn.Module]:
-        attn = getattr(module, "attn", None) if cls.ATTENTION is not None else None
-        return list((attn if isinstance(attn, nn.Module) else module).modules())
+        if cls.ATTENTION is None or not hasattr(module, "attn"):
+            return super().parts(module)
+        return [module, *module.attn.modules()]
 
     def passed_over(self) -> list[nn.Module]:
         if self.ATTENTION is None:
@@ -119,10 +125,6 @@ class FusedAttention(Fused):
     def dropped_share(self) -> float:
         attn: Any = self.attn
         return getattr(attn.attn_drop, "p", 0.0)  # nn.Identity has none
-
-    def note(self) -> str:
-        p = self.dropped_share()
-        return f"in training not fused: attention weights are dropped out (p={p:g})" if p else ""
 
     def kept(self, sources: Sequence[Tensor], compute: Callable[[], Tensor]) -> Tensor:
         """``compute()``, or its last result if no gradient is recorded and the sources, on which alone it depends, have not changed.

@@ -27,6 +27,8 @@ class Layers:
 class FusedMLP(Fused):
     """An MLP with a GELU, by :func:`pyemo.nn.feed_forward.feed_forward`."""
 
+    DROPPED = "activations"
+
     @staticmethod
     def layers(module: Any) -> Layers | None:
         """None if they are not those that such an MLP has."""
@@ -51,22 +53,11 @@ class FusedMLP(Fused):
             return "its weights are a special kind of tensor"
         return None
 
-    @classmethod
-    def parts(cls, module: Any) -> list[nn.Module]:
-        return list(module.modules())
-
-    def passed_over(self) -> list[nn.Module]:
-        return list(self.children())
-
     def serves(self, x: Tensor) -> bool:
         return x.is_cpu and not torch.compiler.is_compiling()
 
     def dropped_share(self) -> float:
         return max((part.p for part in self.children() if isinstance(part, nn.Dropout)), default=0.0)
-
-    def note(self) -> str:
-        p = self.dropped_share()
-        return f"in training not fused: activations are dropped out (p={p:g})" if p else ""
 
     def forward(self, x: Tensor) -> Tensor:
         layers = self.layers(self) if self.fuses(x) else None

@@ -62,8 +62,8 @@ class Emulation:
 
 
 @pytest.fixture(scope="session")
-def emulation(pytestconfig: pytest.Config) -> Emulation:
-    """Built once; kept between runs as long as no source changes."""
+def emulation(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Emulation:
+    """Built once; kept between runs as long as no source changes, if pytest has a cache."""
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if compiler is None or importlib.util.find_spec("pybind11") is None or not (REPOSITORY / "csrc").is_dir():
         pytest.skip("emulating the CUDA kernels needs their sources, a C++ compiler and pybind11")
@@ -78,7 +78,9 @@ def emulation(pytestconfig: pytest.Config) -> Emulation:
     digest = hashlib.sha256(" ".join([compiler, sys.version, *flags]).encode())
     for path in sorted([*(REPOSITORY / "csrc").rglob("*.*"), *(HERE / "emulation").iterdir()]):
         digest.update(path.read_bytes())
-    folder = pytestconfig.cache.mkdir("pyemo-cuda-emulation") / digest.hexdigest()[:16]
+    cache = getattr(pytestconfig, "cache", None)
+    kept = cache.mkdir("pyemo-cuda-emulation") if cache else tmp_path_factory.mktemp("pyemo-cuda-emulation")
+    folder = kept / digest.hexdigest()[:16]
     library = folder / "_cuda.so"
     if not library.is_file():
         for old in folder.parent.iterdir():
