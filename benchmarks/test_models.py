@@ -1,9 +1,9 @@
-"""Swin-T, SwinV2-T and ConvNeXt-T of timm with random weights, batch 8: timm's own paths, compiled ones, and what ``pyemo.accelerate`` makes
-of them.
+"""Swin-T, SwinV2-T, ConvNeXt-T and ViT-S of timm with random weights, batch 8: timm's own paths, compiled ones, and what ``pyemo.accelerate``
+makes of them.
 
-timm has two paths for Swin's attention, eager and SDPA, and only the first for SwinV2. ConvNeXt has MLPs alone to be made faster, which in
-training are PyTorch's. bfloat16 means what users do: for inference the
-weights are converted, for training they stay in float32 under autocast.
+timm has two paths for attention, eager and SDPA, but for SwinV2 the first only. ConvNeXt and ViT have MLPs and dense layers alone to be
+made faster; ViT keeps timm's default path for attention. bfloat16 means what users do: for inference the weights are converted, for training
+they stay in float32 under autocast.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ARCHITECTURES = {
     "Swin-T": ("swin_tiny_patch4_window7_224", 224),
     "SwinV2-T": ("swinv2_tiny_window8_256", 256),
     "ConvNeXt-T": ("convnext_tiny", 224),
+    "ViT-S": ("vit_small_patch16_224", 224),
 }
 
 
@@ -65,7 +66,7 @@ def test_inference(compare: Callable[..., None], architecture: str, dtype: torch
         )
 
 
-@cases("Swin-T", "SwinV2-T")
+@cases(*ARCHITECTURES)
 def test_training_step(compare: Callable[..., None], architecture: str, dtype: torch.dtype) -> None:
     """Forward, cross entropy, backward; no optimiser. Compared in the loss and the gradients of all weights."""
     images = torch.randn(BATCH, 3, *2 * ARCHITECTURES[architecture][1:])
@@ -111,13 +112,13 @@ def create(architecture: str, *, fused: bool) -> nn.Module:
 
 
 def variants(architecture: str, prepare: Callable[[nn.Module], nn.Module]) -> dict[str, nn.Module]:
-    paths = {"eager": False, "SDPA": True} if architecture == "Swin-T" else {"eager": False}
+    paths = {"eager": False, "SDPA": True} if architecture in ("Swin-T", "ViT-S") else {"eager": False}
     found = {}
     for name, fused in paths.items():
         found[name] = prepare(create(architecture, fused=fused))
         found[f"compiled {name}"] = torch.compile(prepare(create(architecture, fused=fused)), dynamic=False)
     for name in ("pyemo", "pyemo compiled"):
-        model = prepare(create(architecture, fused=False))
+        model = prepare(create(architecture, fused=architecture == "ViT-S"))
         report = pyemo.accelerate(model)
         assert report.swapped, report
         found[name] = torch.compile(model, dynamic=False) if "compiled" in name else model

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from timm.models.swin_transformer_v2 import SwinTransformerV2Block, WindowAttention
 from torch import Tensor
 
+from pyemo.nn.dense import linear
 from pyemo.nn.fused import FusedAttention, continuous_position_bias, logit_factor
 from pyemo.nn.timm_swin import shifted_windows
 from pyemo.ops.windows import window_attention
@@ -41,7 +41,7 @@ class FusedSwinTransformerV2Block(FusedAttention, SwinTransformerV2Block):
         if attn.q_bias is None:
             return attn.qkv(x)
         bias = torch.cat((attn.q_bias, attn.k_bias, attn.v_bias))
-        return attn.qkv(x) + bias if getattr(attn, "qkv_bias_separate", False) else F.linear(x, attn.qkv.weight, bias)
+        return attn.qkv(x) + bias if getattr(attn, "qkv_bias_separate", False) else linear(x, attn.qkv.weight, bias)
 
 
 FUSED = {SwinTransformerV2Block: FusedSwinTransformerV2Block}

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.models.swin_transformer import ShiftedWindowAttention, ShiftedWindowAttentionV2
 
+from pyemo.nn.dense import linear
 from pyemo.nn.fused import FusedAttention, continuous_position_bias, gather, logit_factor
 from pyemo.ops.windows import window_attention
 
@@ -54,7 +55,7 @@ def _attend(attn: Any, x: Tensor, qkv_bias: Tensor | None, bias: Tensor, logit_s
     shift = [0 if size <= w else s for size, w, s in zip(x.shape[1:3], window, attn.shift_size, strict=True)]
     # Functions and not attn.qkv(x), like the original, which calls neither module.
     x = window_attention(
-        F.linear(x, attn.qkv.weight, qkv_bias),
+        linear(x, attn.qkv.weight, qkv_bias),
         bias,
         num_heads=attn.num_heads,
         window_size=window,
@@ -62,7 +63,7 @@ def _attend(attn: Any, x: Tensor, qkv_bias: Tensor | None, bias: Tensor, logit_s
         logit_scale=logit_scale,
     )
     x = x[:, :height, :width]
-    x = F.linear(x, attn.proj.weight, attn.proj.bias)
+    x = linear(x, attn.proj.weight, attn.proj.bias)
     return F.dropout(x, attn.dropout, attn.training)
 
 

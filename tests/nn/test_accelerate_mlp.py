@@ -96,10 +96,24 @@ def test_vision_transformer_of_torchvision(training: bool, chunked_calls: list[s
     model = vision.VisionTransformer(32, 4, 2, 2, 16, 64, num_classes=3).train(training)
     nn.init.normal_(model.heads.head.weight)
     original = copy.deepcopy(model)
-    assert len(pyemo.accelerate(model).swapped) == 2
+    assert [entry.kind for entry in pyemo.accelerate(model).entries if entry.swapped].count("MLPBlock") == 2
     images = torch.randn(2, 3, 32, 32)
     for each in (model, original):
         each(images).square().sum().backward()
     assert chunked_calls == ["none", "none"]
     for got, expected in zip(model.parameters(), original.parameters(), strict=True):
         torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_special_weights_are_left_to_their_layers(images: Tensor, chunked_calls: list[str]) -> None:
+    """Whether the model had them before or gets them later."""
+    model = vit()
+    expected = model(images)
+    special = type("Special", (Tensor,), {})
+    for index, accelerated in enumerate((False, True)):
+        layer = model.blocks[index].mlp.fc2
+        layer.weight = nn.Parameter(layer.weight.detach().as_subclass(special))
+        if not accelerated:
+            assert pyemo.accelerate(model).left_alone["blocks.0.mlp"] == "its weights are a special kind of tensor"
+    torch.testing.assert_close(model(images).as_subclass(Tensor), expected, rtol=1e-4, atol=1e-4)
+    assert len(chunked_calls) == 2
