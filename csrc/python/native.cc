@@ -9,6 +9,7 @@ namespace py = pybind11;
 namespace pyemo {
 
 void bind_color_deconvolution(py::module_& module);
+void bind_dense(py::module_& module);
 void bind_window_attention(py::module_& module);
 void bind_spectrogram(py::module_& module);
 
@@ -34,6 +35,7 @@ PYBIND11_MODULE(_native, module) {
     module.def("has_parallel_runtime", &has_parallel_runtime, "Whether torch's OpenMP runtime was found.");
 
     bind_color_deconvolution(module);
+    bind_dense(module);
     bind_window_attention(module);
     bind_spectrogram(module);
 }

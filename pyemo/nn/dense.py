@@ -1,18 +1,22 @@
-"""Dense layers by oneDNN, which PyTorch itself asks for few of them.
+"""Dense layers, and GELUs after them, on a CPU: by oneDNN, which PyTorch itself asks for few of them, and by kernels of pyemo's own.
 
 In float32, PyTorch's ``linear`` goes to MKL, whose products took a third longer than oneDNN's on an AMD EPYC (Zen 4). In either dtype it
 writes the bias to all of the output first, for the product to be added to. oneDNN adds the bias, and the GELU of an MLP, to the product in
-registers. PyTorch has an operator for that, which ``torch.compile`` uses.
+registers. PyTorch has an operator for that, which ``torch.compile`` uses. Gradients of weights, which oneDNN would copy both factors for,
+and GELUs in training are pyemo's own, with the sums that are the gradients of biases made on the way.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+
+from pyemo.ops.native import code_of, native, tensor_view
 
 _LEAST_OPERATIONS = 2**24
 """Multiplications and additions of a layer; smaller ones are done before oneDNN has looked up its kernel (20 microseconds)."""
@@ -55,24 +59,29 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         x, weight, bias = autocast(x, weight, bias)
     if not _serves(x, weight, bias):
         return F.linear(*given)
-    rows = x.reshape(
-        -1, x.shape[-1]
-    )  # of more dimensions, the operator returns a view, which must not be a Function's result
-    if torch.is_grad_enabled() and (
-        x.requires_grad or weight.requires_grad or (bias is not None and bias.requires_grad)
-    ):
-        y: Tensor = _Linear.apply(rows, weight, bias)
-    else:
-        y = _product(rows, weight, bias)
+    # Of more than two dimensions, the operator returns a view, which must not be a Function's result.
+    rows = x.reshape(-1, x.shape[-1])
+    y: Tensor = _Linear.apply(rows, weight, bias) if _learned(x, weight, bias) else _product(rows, weight, bias)
     return y.view(*x.shape[:-1], y.shape[1])
 
 
-def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str) -> Tensor:
-    """``gelu(linear(x, weight, bias), approximate)``, of which no gradient is recorded; nothing is cast."""
-    if _large(x, weight) and _serves(x, weight, bias):
-        y: Tensor = _operator(x, weight, bias, "gelu", [], approximate)
-        return y
-    return F.gelu(F.linear(x, weight, bias), approximate=approximate)
+def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str = "none") -> Tensor:
+    """``torch.nn.functional.gelu(linear(x, weight, bias), approximate)``, as :func:`linear` has it."""
+    if watched() or not _large(x, weight):
+        return F.gelu(F.linear(x, weight, bias), approximate=approximate)
+    given = x, weight, bias
+    if torch.is_autocast_enabled("cpu"):
+        x, weight, bias = autocast(x, weight, bias)
+    if not _serves(x, weight, bias):
+        return F.gelu(F.linear(*given), approximate=approximate)
+    rows = x.reshape(-1, x.shape[-1])
+    if not _learned(x, weight, bias):
+        y: Tensor = _operator(rows, weight, bias, "gelu", [], approximate)
+    elif approximate == "none" and native is not None and native.has_gelu(code_of(x.dtype)):
+        y = _LinearGelu.apply(rows, weight, bias)
+    else:
+        y = F.gelu(_Linear.apply(rows, weight, bias), approximate=approximate)
+    return y.view(*x.shape[:-1], y.shape[1])
 
 
 def watched() -> bool:
@@ -119,9 +128,16 @@ def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     return bias is None or bias.shape == weight.shape[:1]
 
 
+def _learned(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     y: Tensor = _operator(x, weight, bias, "none", [], "")
     return y
+
+
+Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
 
 
 class _Linear(torch.autograd.Function):
@@ -129,19 +145,63 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        ctx.save_for_backward(x, weight, bias)
         return _product(x, weight, bias)
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        wants_x, wants_weight, wants_bias = ctx.needs_input_grad
-        dx = dweight = dbias = None
-        if wants_x:
-            recorded = torch.is_grad_enabled()  # for second derivatives, which oneDNN's operator has not
-            dx = dy @ weight if recorded or watched() else _product(dy, weight.t(), None)
-        if wants_weight:
-            dweight = dy.t() @ x  # oneDNN would turn both first
-        if wants_bias:
-            dbias = dy.sum(0)
-        return dx, dweight, dbias
+    def backward(ctx: Any, dy: Tensor) -> Gradients:
+        x, weight, bias = ctx.saved_tensors
+        if torch.is_grad_enabled() or watched() or not torch._C._has_storage(dy):  # a batch of gradients has none
+            return _differentiable(ctx, dy, F.linear, x, weight, bias)
+        return _gradients(ctx, dy, x, weight)
+
+
+class _LinearGelu(torch.autograd.Function):
+    """Of rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        hidden = _product(x, weight, bias)
+        ctx.save_for_backward(x, weight, bias, hidden)
+        y = torch.empty_like(hidden)
+        native.gelu(tensor_view(hidden), tensor_view(y), torch.get_num_threads())  # type: ignore[union-attr]
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Gradients:
+        x, weight, bias, hidden = ctx.saved_tensors
+        if torch.is_grad_enabled() or watched() or not torch._C._has_storage(dy):  # a batch of gradients has none
+            return _differentiable(ctx, dy, lambda *given: F.gelu(F.linear(*given)), x, weight, bias)
+        dhidden = torch.empty_like(hidden)
+        dbias = hidden.new_empty(hidden.shape[1]) if ctx.needs_input_grad[2] else None
+        views = [None if each is None else tensor_view(each) for each in (dy.contiguous(), hidden, dhidden, dbias)]
+        native.gelu_backward(*views, torch.get_num_threads())  # type: ignore[union-attr]
+        return _gradients(ctx, dhidden, x, weight, dbias)
+
+
+def _gradients(ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, dbias: Tensor | None = None) -> Gradients:
+    """Of the output dy of a dense layer, those that are wanted. That of the bias may be there already."""
+    wants_x, wants_weight, wants_bias = ctx.needs_input_grad
+    dx = _product(dy, weight.t(), None) if wants_x else None
+    dweight = None
+    adds_up = wants_bias and dbias is None
+    if wants_weight and native is not None and native.has_weight_gradient(code_of(x.dtype)):
+        dy, x = (each if each.stride(1) == 1 else each.contiguous() for each in (dy, x))
+        dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
+        dbias = dy.new_empty(dy.shape[1]) if adds_up else dbias
+        sums = tensor_view(dbias) if adds_up and dbias is not None else None
+        native.weight_gradient(tensor_view(dy), tensor_view(x), tensor_view(dweight), sums, torch.get_num_threads())
+    else:
+        dweight = dy.t() @ x if wants_weight else None
+        dbias = dy.sum(0) if adds_up else dbias
+    return dx, dweight, dbias
+
+
+def _differentiable(ctx: Any, dy: Tensor, function: Callable[..., Tensor], *given: Tensor | None) -> Gradients:
+    """By PyTorch's operations alone: for second derivatives, and for whoever wants to see every operation."""
+    recorded = torch.is_grad_enabled()
+    wanted = [tensor for tensor, wants in zip(given, ctx.needs_input_grad, strict=True) if wants]
+    with torch.enable_grad():
+        found = iter(torch.autograd.grad(function(*given), wanted, dy, create_graph=recorded))  # type: ignore[arg-type]
+    dx, dweight, dbias = (next(found) if wants else None for wants in ctx.needs_input_grad)
+    return dx, dweight, dbias

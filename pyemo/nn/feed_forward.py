@@ -22,10 +22,10 @@ def feed_forward(
 ) -> Tensor:
     """``linear(gelu(linear(x, weight1, bias1), approximate), weight2, bias2)`` on a CPU: the MLP of Vision Transformers.
 
-    Both layers are :func:`pyemo.nn.dense.linear`. With no gradient recorded, the GELU is computed with the first one, and the tokens are
-    taken in chunks, one after the other through the whole network. Of a map of many tokens, the hidden activations, four times the size
-    of all others, are then neither written to memory and read back, nor allocated, which costs more still where an allocator returns
-    large blocks to the system. A backward pass needs all of them.
+    The layers are those of :mod:`pyemo.nn.dense`. With no gradient recorded, the tokens are taken in chunks, one after the other through the
+    whole network. Of a map of many tokens, the hidden activations, four times the size of all others, are then neither written to memory
+    and read back, nor allocated, which costs more still where an allocator returns large blocks to the system. A backward pass needs all
+    of them.
 
     Args:
         x: (..., C), a floating dtype; under autocast, x and parameters are cast as by ``linear``.
@@ -42,7 +42,7 @@ def feed_forward(
         return F.linear(F.gelu(F.linear(x, weight1, bias1), approximate=approximate), weight2, bias2)
     tensors = [each for each in (x, weight1, bias1, weight2, bias2) if each is not None]
     if torch.is_grad_enabled() and any(each.requires_grad for each in tensors):
-        return linear(F.gelu(linear(x, weight1, bias1), approximate=approximate), weight2, bias2)
+        return linear(linear_gelu(x, weight1, bias1, approximate), weight2, bias2)
     if torch.is_autocast_enabled("cpu"):
         x, weight1, bias1, weight2, bias2 = autocast(x, weight1, bias1, weight2, bias2)
     rows = x.numel() // max(1, x.shape[-1])

@@ -93,23 +93,33 @@ def test_an_expanded_gradient() -> None:
         torch.testing.assert_close(a, b)
 
 
-def test_second_derivatives() -> None:
+PAIRS = pytest.mark.parametrize(
+    ("function", "reference"),
+    [(linear, F.linear), (linear_gelu, lambda *given: F.gelu(F.linear(*given)))],
+    ids=["linear", "gelu"],
+)
+
+
+@PAIRS
+def test_second_derivatives(function: Any, reference: Any) -> None:
     inputs = arguments(9, 6)
+    dy = torch.randn(9, 7, requires_grad=True)
     results = []
-    for function in (linear, F.linear):
-        first = torch.autograd.grad(function(*inputs).pow(3).sum(), inputs, create_graph=True)  # type: ignore[arg-type]
-        assert all(each.requires_grad for each in first)
-        results.append(torch.autograd.grad(sum(each.square().sum() for each in first), inputs))  # type: ignore[arg-type]
+    for each in (function, reference):
+        first = torch.autograd.grad(each(*inputs), inputs, dy, create_graph=True)  # type: ignore[arg-type]
+        assert all(grad.requires_grad for grad in first)
+        total = sum(grad.square().sum() for grad in first)
+        results.append(torch.autograd.grad(total, (*inputs, dy), allow_unused=True))  # type: ignore[arg-type]
     for a, b in zip(*results, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-2)
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-2)
 
 
-def test_a_jacobian_of_batched_gradients() -> None:
+@PAIRS
+def test_a_jacobian_of_batched_gradients(function: Any, reference: Any) -> None:
     inputs = arguments(3, 6)
-    got, want = (
-        torch.autograd.functional.jacobian(function, inputs, vectorize=True)  # type: ignore[arg-type]
-        for function in (linear, F.linear)
-    )
+    got, want = (torch.autograd.functional.jacobian(each, inputs, vectorize=True) for each in (function, reference))  # type: ignore[arg-type]
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b)
 
@@ -134,16 +144,51 @@ def test_the_result_may_be_written_to() -> None:
             torch.testing.assert_close(a, b)
 
 
+def plain_gelu(x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str = "none") -> Tensor:
+    return F.gelu(F.linear(x, weight, bias), approximate=approximate)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
-@torch.no_grad()
-def test_gelu(approximate: str, dtype: torch.dtype, products: list[str]) -> None:
-    inputs = arguments(3, 50, 6, out=40, dtype=dtype)
-    exact: Any = [None if each is None else each.double() for each in inputs]
-    got = linear_gelu(*inputs, approximate)
+def test_gelu(approximate: str, bias: bool, dtype: torch.dtype, products: list[str]) -> None:
+    inputs: Any = [each for each in arguments(3, 50, 6, out=40, bias=bias, dtype=dtype) if each is not None]
+    exact: Any = [each.detach().double().requires_grad_() for each in inputs]
+    bias_and = () if bias else (None,)
+    with torch.no_grad():
+        compare(*(f(*given, *bias_and, approximate) for f, given in ((linear_gelu, inputs), (plain_gelu, inputs), (plain_gelu, exact))))  # fmt: skip
     assert products == ["gelu"]
-    other = F.gelu(F.linear(*inputs), approximate=approximate)
-    compare(got, other, F.gelu(F.linear(*exact), approximate=approximate))
+    results = [
+        function(*given, *bias_and, approximate)
+        for function, given in ((linear_gelu, inputs), (plain_gelu, inputs), (plain_gelu, exact))
+    ]
+    compare(*results)
+    dy = torch.randn(40, 50, 3).to(dtype).permute(2, 1, 0)
+    grads = [
+        torch.autograd.grad(result, given, dy.to(result.dtype))
+        for result, given in zip(results, (inputs, inputs, exact), strict=True)
+    ]
+    assert products == ["gelu", "none", "none"]
+    for each in zip(*grads, strict=True):
+        compare(*each)
+
+
+@pytest.mark.parametrize("learned", range(3))
+def test_gradients_of_some_through_a_gelu(learned: int) -> None:
+    inputs: Any = [each.detach() for each in arguments(4, 5, 6) if each is not None]
+    inputs[learned].requires_grad_()
+    dy = torch.randn(4, 5, 7)
+    got, want = (torch.autograd.grad(f(*inputs), inputs[learned], dy)[0] for f in (linear_gelu, plain_gelu))
+    torch.testing.assert_close(got, want)
+
+
+def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dense, "native", None)
+    inputs = arguments(9, 6)
+    for got, want in ((linear, F.linear), (linear_gelu, plain_gelu)):
+        grads = [torch.autograd.grad(f(*inputs).square().sum(), inputs) for f in (got, want)]  # type: ignore[arg-type]
+        for a, b in zip(*grads, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.skipif(torch.bfloat16 not in dense._dtypes, reason="no bfloat16 here")
@@ -207,8 +252,8 @@ def test_whoever_watches_sees_pytorchs_operations(products: list[str]) -> None:
     expected = F.linear(*frozen)
 
     with FlopCounterMode(display=False) as counter:
-        linear(*inputs)
-    assert counter.get_total_flops() == 2 * 30 * 6 * 7
+        linear_gelu(*inputs).sum().backward()
+    assert counter.get_total_flops() == 3 * 2 * 30 * 6 * 7
 
     class Names(TorchFunctionMode):
         def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -80,8 +80,8 @@ def test_whenever_a_gradient_is_wanted_there_is_one(learned: int, chunks: list[i
     y = feed_forward(*inputs)
     dy = torch.randn_like(y)
     (got,), (want,) = (torch.autograd.grad(each, inputs[learned], dy) for each in (y, plain(*inputs)))
-    assert torch.equal(got, want)
-    assert not chunks
+    torch.testing.assert_close(got, want)
+    assert chunks == [15], "the whole at once: a gradient needs all of it"
 
 
 def test_rows_are_dealt_out_evenly(chunks: list[int]) -> None:
@@ -144,11 +144,11 @@ def test_autocast(chunks: list[int]) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         expected = plain(*inputs)
     torch.testing.assert_close(y, expected, rtol=3e-2, atol=3e-2)
-    assert torch.equal(learned, expected)
+    torch.testing.assert_close(learned, expected, rtol=3e-2, atol=3e-2)
     dy = torch.randn_like(expected)
     for got, want in zip(*(torch.autograd.grad(each, inputs, dy) for each in (learned, expected)), strict=True):  # type: ignore[arg-type]
         assert got.dtype == torch.float32
-        assert torch.equal(got, want)
+        torch.testing.assert_close(got, want, rtol=3e-2, atol=1e-1)
 
 
 def test_transforms() -> None:

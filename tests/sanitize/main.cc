@@ -29,6 +29,7 @@ constexpr Operation kOperations[] = {
     {"window_attention", draw_window_attention},
     {"spectrogram", draw_spectrogram},
     {"color_deconvolution", draw_color_deconvolution},
+    {"dense", draw_dense},
 };
 
 constexpr Isa kAllIsas[] = {

@@ -34,5 +34,6 @@ class Problem {
 std::unique_ptr<Problem> draw_window_attention(Random& random);
 std::unique_ptr<Problem> draw_spectrogram(Random& random);
 std::unique_ptr<Problem> draw_color_deconvolution(Random& random);
+std::unique_ptr<Problem> draw_dense(Random& random);
 
 }  // namespace pyemo::sanitize

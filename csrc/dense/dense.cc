@@ -1,0 +1,223 @@
+#include "dense/dense.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "common/error.h"
+#include "common/huge_pages.h"
+#include "common/isa.h"
+#include "common/parallel.h"
+#include "common/scratch.h"
+#include "dense/kernels.h"
+
+PYEMO_DISPATCH(dense::Kernels, dense_kernels)
+
+namespace pyemo::dense {
+
+namespace {
+
+void require(bool condition, const std::string& message) {
+    if (!condition) throw std::invalid_argument("dense: " + message);
+}
+
+void require_like(const TensorView& view, const char* what, const TensorView& x) {
+    bool fits = view.ndim == x.ndim;
+    for (int d = 0; fits && d < x.ndim; ++d) fits = view.sizes[d] == x.sizes[d];
+    require(fits, std::string(what) + " " + view.describe() + " must be of the shape of " + x.describe());
+}
+
+void require_dtype(const TensorView& view, const char* what, DType dtype) {
+    if (view.dtype == dtype) return;
+    throw DTypeError("dense: " + std::string(what) + " must be " + name(dtype) + ", got " + view.describe());
+}
+
+void require_contiguous(const TensorView& view, const char* what) {
+    std::int64_t stride = 1;
+    for (int d = view.ndim - 1; d >= 0; --d) {
+        require(view.sizes[d] <= 1 || view.strides[d] == stride, std::string(what) + " must be contiguous");
+        stride *= view.sizes[d];
+    }
+}
+
+void require_kernel(bool there, DType dtype) {
+    if (!there) throw DTypeError("dense: no kernel for " + std::string(name(dtype)) + " on " + name(active_isa()));
+}
+
+void require_matrix(const TensorView& view, const char* what) {
+    require(view.ndim == 2 && view.sizes[0] > 0 && view.sizes[1] > 0,
+            std::string(what) + " must be a matrix, not empty, got " + view.describe());
+    require(view.sizes[1] == 1 || view.strides[1] == 1, std::string(what) + " must have its columns side by side");
+}
+
+void require_vector(const TensorView* view, const char* what, std::int64_t size, DType dtype) {
+    if (!view) return;
+    require(view->ndim == 1 && view->sizes[0] == size,
+            std::string(what) + " must be of shape (" + std::to_string(size) + "), got " + view->describe());
+    require_contiguous(*view, what);
+    require_dtype(*view, what, dtype);
+}
+
+std::int64_t count_of(const TensorView& view) {
+    std::int64_t count = 1;
+    for (int d = 0; d < view.ndim; ++d) count *= view.sizes[d];
+    return count;
+}
+
+std::int64_t divided(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
+
+const Kernels& kernels() { return dense_kernels(); }
+
+// How the rows and the product are divided into tasks: the same for any number of threads, so that sums are too.
+struct Division {
+    // What a task reads of both matrices at once stays in the second cache, and so do its sums, or they are read and
+    // written at the pace of the product.
+    static constexpr std::int64_t kOutputs = 192, kInputs = 384;
+    // Rows are divided for small products only, of which each slice has its own.
+    static constexpr std::int64_t kLeastRows = 1024, kMostSlices = 16, kMostElements = std::int64_t{1} << 18;
+
+    std::int64_t rows, outputs, inputs, slices, output_parts, input_parts;
+
+    Division(std::int64_t rows, std::int64_t outputs, std::int64_t inputs)
+        : rows(rows),
+          outputs(outputs),
+          inputs(inputs),
+          slices(outputs * inputs > kMostElements ? 1 : std::clamp<std::int64_t>(rows / kLeastRows, 1, kMostSlices)),
+          output_parts(divided(outputs, kOutputs)),
+          input_parts(divided(inputs, kInputs)) {}
+
+    std::int64_t tasks() const { return slices * output_parts * input_parts; }
+    std::int64_t product_row() const { return divided(inputs, kMostLanes) * kMostLanes; }
+    // The first input of a part begins a vector.
+    std::int64_t input_begin(std::int64_t part) const {
+        return std::min(part * divided(divided(inputs, input_parts), kMostLanes) * kMostLanes, inputs);
+    }
+};
+
+}  // namespace
+
+bool has_gelu(DType dtype) { return kernels().gelu[static_cast<int>(dtype)]; }
+bool has_weight_gradient(DType dtype) { return kernels().weight_gradient[static_cast<int>(dtype)].compute; }
+
+void gelu(const TensorView& x, const TensorView& y, int threads) {
+    require_kernel(has_gelu(x.dtype), x.dtype);
+    require_like(y, "the output", x);
+    require_dtype(y, "the output", x.dtype);
+    require_contiguous(x, "the input");
+    require_contiguous(y, "the output");
+    constexpr std::int64_t kChunk = 1 << 14;  // elements; too few to be worth waking a second thread
+    const std::int64_t count = count_of(x), size = item_size(x.dtype);
+    prefer_huge_pages(y.data, count * size);
+    parallel_for(divided(count, kChunk), threads, [&](std::int64_t i) {
+        const std::int64_t begin = i * kChunk, length = std::min(kChunk, count - begin);
+        kernels().gelu[static_cast<int>(x.dtype)](x.data + begin * size, y.data + begin * size, length);
+    });
+}
+
+void gelu_backward(const TensorView& dy, const TensorView& x, const TensorView& dx, const TensorView* grad_bias,
+                   int threads) {
+    require_kernel(has_gelu(x.dtype), x.dtype);
+    require_matrix(x, "the input");
+    for (const auto& [view, what] : {std::pair(&dy, "the gradient of the output"), std::pair(&dx, "the gradient")}) {
+        require_like(*view, what, x);
+        require_dtype(*view, what, x.dtype);
+        require_contiguous(*view, what);
+    }
+    require_contiguous(x, "the input");
+    const std::int64_t rows = x.sizes[0], columns = x.sizes[1], size = item_size(x.dtype);
+    require_vector(grad_bias, "the gradient of the bias", columns, x.dtype);
+
+    constexpr std::int64_t kChunk = 1 << 15, kMostParts = 256;
+    const std::int64_t parts = std::clamp<std::int64_t>(rows * columns / kChunk, 1, std::min(rows, kMostParts));
+    Memory memory(grad_bias ? parts * columns * sizeof(float) : 0);
+    float* sums = grad_bias ? reinterpret_cast<float*>(memory.take(parts * columns * sizeof(float))) : nullptr;
+    prefer_huge_pages(dx.data, rows * columns * size);
+    parallel_for(parts, threads, [&](std::int64_t i) {
+        const std::int64_t begin = i * rows / parts, end = (i + 1) * rows / parts, offset = begin * columns * size;
+        if (sums) std::fill_n(sums + i * columns, columns, 0.f);
+        kernels().gelu_backward[static_cast<int>(x.dtype)](dy.data + offset, x.data + offset, dx.data + offset,
+                                                           end - begin, columns, sums ? sums + i * columns : nullptr);
+    });
+    if (!sums) return;
+    kernels().add[static_cast<int>(x.dtype)](sums, static_cast<int>(parts), columns, columns, grad_bias->data);
+}
+
+void weight_gradient(const TensorView& dy, const TensorView& x, const TensorView& grad_weight,
+                     const TensorView* grad_bias, int threads) {
+    require_kernel(has_weight_gradient(x.dtype), x.dtype);
+    require_matrix(x, "the input");
+    require_matrix(dy, "the gradient of the output");
+    require_matrix(grad_weight, "the gradient of the weight");
+    require_contiguous(grad_weight, "the gradient of the weight");
+    require_dtype(dy, "the gradient of the output", x.dtype);
+    require_dtype(grad_weight, "the gradient of the weight", x.dtype);
+    require(dy.sizes[0] == x.sizes[0] && grad_weight.sizes[0] == dy.sizes[1] && grad_weight.sizes[1] == x.sizes[1],
+            "the gradient of the weight " + grad_weight.describe() + " does not fit " + dy.describe() + " and " +
+                x.describe());
+    const Division division(x.sizes[0], dy.sizes[1], x.sizes[1]);
+    require_vector(grad_bias, "the gradient of the bias", division.outputs, x.dtype);
+
+    const WeightGradient& kernel = kernels().weight_gradient[static_cast<int>(x.dtype)];
+    const Add add = kernels().add[static_cast<int>(x.dtype)];
+    const std::int64_t size = item_size(x.dtype), product_row = division.product_row(),
+                       product_size = division.outputs * product_row;
+    // Of a single slice, products become the result at once: where they are, or while they are in the cache.
+    const bool single = division.slices == 1,
+               in_place = single && x.dtype == DType::float32 && product_row == division.inputs;
+    const std::size_t product_bytes = single ? 0 : division.slices * product_size * sizeof(float),
+                      sum_bytes = grad_bias ? division.slices * division.outputs * sizeof(float) : 0;
+    Part largest{};
+    largest.outputs = static_cast<int>(std::min(division.outputs, Division::kOutputs));
+    largest.inputs = static_cast<int>(std::min(division.inputs, Division::kInputs));
+    largest.product_row = divided(largest.inputs, kMostLanes) * kMostLanes;
+    const std::size_t kernel_bytes = aligned(kernel.scratch_bytes(largest)),
+                      own_bytes = single && !in_place ? largest.outputs * largest.product_row * sizeof(float) : 0,
+                      piece = kernel_bytes + own_bytes;
+    Memory memory(aligned(product_bytes) + aligned(sum_bytes) + Scratch::bytes(threads, piece));
+    float* products = reinterpret_cast<float*>(memory.take(product_bytes));
+    float* sums = grad_bias ? reinterpret_cast<float*>(memory.take(sum_bytes)) : nullptr;
+    Scratch scratch(threads, piece, memory);
+
+    parallel_for(division.tasks(), threads, [&](std::int64_t i) {
+        const std::int64_t input_part = i % division.input_parts, rest = i / division.input_parts,
+                           output_part = rest % division.output_parts, slice = rest / division.output_parts;
+        const std::int64_t row = slice * division.rows / division.slices,
+                           output = output_part * division.outputs / division.output_parts,
+                           input = division.input_begin(input_part);
+        Part part;
+        part.rows = (slice + 1) * division.rows / division.slices - row;
+        part.outputs = static_cast<int>((output_part + 1) * division.outputs / division.output_parts - output);
+        part.inputs = static_cast<int>(division.input_begin(input_part + 1) - input);
+        if (part.inputs == 0) return;
+        part.dy = {dy.data + (row * dy.strides[0] + output) * size, dy.strides[0]};
+        part.x = {x.data + (row * x.strides[0] + input) * size, x.strides[0]};
+        part.sums = sums && input_part == 0 ? sums + slice * division.outputs + output : nullptr;
+        if (part.sums) std::fill_n(part.sums, part.outputs, 0.f);
+        char* result = grad_weight.data + (output * division.inputs + input) * size;
+        scratch.lend([&](char* memory) {
+            if (own_bytes) {
+                part.product = reinterpret_cast<float*>(memory + kernel_bytes);
+                part.product_row = largest.product_row;
+            } else {
+                part.product = in_place ? reinterpret_cast<float*>(result)
+                                        : products + slice * product_size + output * product_row + input;
+                part.product_row = product_row;
+            }
+            kernel.compute(part, memory);
+            for (int o = 0; own_bytes && o < part.outputs; ++o) {
+                add(part.product + o * part.product_row, 1, 0, part.inputs, result + o * division.inputs * size);
+            }
+        });
+    });
+
+    const int slices = static_cast<int>(division.slices);
+    if (!single) {
+        parallel_for(division.outputs, threads, [&](std::int64_t output) {
+            add(products + output * product_row, slices, product_size, division.inputs,
+                grad_weight.data + output * division.inputs * size);
+        });
+    }
+    if (sums) add(sums, slices, division.outputs, division.outputs, grad_bias->data);
+}
+
+}  // namespace pyemo::dense

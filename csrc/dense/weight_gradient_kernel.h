@@ -1,0 +1,159 @@
+// Products of a gradient, turned, and the layer's input. For kernel sources only.
+#pragma once
+
+#include <algorithm>
+
+#include "common/simd_matrix.h"
+#include "dense/kernels.h"
+
+namespace pyemo::PYEMO_ISA::dense {
+
+using namespace simd;
+using pyemo::dense::Matrix, pyemo::dense::Part;
+
+// A product of some rows, stored, or added to those of the rows before.
+struct Accumulate {
+    float* c;
+    std::ptrdiff_t c_row;
+    bool first;
+
+    template <int kRows, int kVectors>
+    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<float> (&sum)[kRows][kVectors]) const {
+        float* to = c + row * c_row + column;
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r, to += c_row) {
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) {
+                float* at = to + v * kLanes<float>;
+                store(at, first ? sum[r][v] : load(at) + sum[r][v]);
+            }
+        }
+    }
+};
+
+// Elements of float are multiplied where they are; bfloat16 as pairs of two rows.
+template <class T>
+struct WeightGradientKernel {
+    static constexpr bool kPairs = sizeof(T) == 2;
+#if defined(__AVX512BF16__)
+    using Factor = std::conditional_t<kPairs, Pair, float>;
+#else
+    using Factor = float;
+#endif
+    static constexpr int n = kLanes<float>;
+    static constexpr int kRows = kPairs ? 512 : 128;           // of a block, which stays in the caches
+    static constexpr int kDepth = kPairs ? kRows / 2 : kRows;  // of its product
+
+    struct Scratch {
+        const Factor** rows;      // of the right factor
+        std::ptrdiff_t* offsets;  // of the rows of a block, in bytes
+        Factor *left, *right;     // packed, if they have to be
+        const char** lines;
+
+        static std::size_t lines_of(const Part& p) {
+            return kRows * (static_cast<std::size_t>(p.outputs + p.inputs) * sizeof(T) / 64 + 4);
+        }
+        Scratch(const Part& p, char* from) {
+            const auto take = [&](auto*& what, std::size_t count) {
+                what = reinterpret_cast<std::remove_reference_t<decltype(what)>>(from);
+                from += (count * sizeof *what + 63) / 64 * 64;
+            };
+            take(rows, kDepth);
+            take(offsets, kRows);
+            take(left, kPairs ? static_cast<std::size_t>(kDepth) * p.outputs : 0);
+            take(right, static_cast<std::size_t>(kDepth) * round_up(p.inputs, n));
+            take(lines, Ahead::room(static_cast<int>(lines_of(p)), kDepth));
+            end = from;
+        }
+        char* end;
+    };
+
+    // Whole vectors cannot be read from rows that do not consist of them.
+    static bool packs(const Part& p) { return kPairs || p.inputs % n != 0; }
+
+    static std::size_t scratch_bytes(const Part& p) {
+        return static_cast<std::size_t>(Scratch(p, nullptr).end - static_cast<char*>(nullptr));
+    }
+
+    static const T* row_of(const Matrix& m, std::int64_t row) {
+        return reinterpret_cast<const T*>(m.data) + row * m.row;
+    }
+
+    // Rows of a matrix, or pairs of them, one after the other, each with zeros up to `stride`.
+    static void pack(const Matrix& m, std::int64_t begin, int rows, int columns, int stride, Factor* to) {
+        for (int i = 0; i < rows; i += kPairs ? 2 : 1, to += stride) {
+            const T* first = row_of(m, begin + i);
+            int j = 0;
+            if constexpr (kPairs) {
+                const bool both = i + 1 < rows;
+                const T* second = both ? row_of(m, begin + i + 1) : first;
+                const Bits keep = Bits{} + (both ? 0xffff0000u : 0u);
+                for (; j + n <= columns; j += n) {
+                    const Bits pairs =
+                        widen(load_bits<HalfBits>(first + j)) | (widen(load_bits<HalfBits>(second + j)) << 16 & keep);
+                    std::memcpy(to + j, &pairs, sizeof pairs);
+                }
+                for (; j < columns; ++j) to[j] = first[j].bits | (both ? std::uint32_t{second[j].bits} << 16 : 0);
+            } else {
+                std::memcpy(to, first, columns * sizeof(float));
+                j = columns;
+            }
+            for (; j < stride; ++j) to[j] = 0;
+        }
+    }
+
+    static void add_sums(const Part& p, std::int64_t begin, int rows) {
+        for (int i = 0; i < rows; ++i) {
+            const T* row = row_of(p.dy, begin + i);
+            int j = 0;
+            for (; j + n <= p.outputs; j += n) store(p.sums + j, load(p.sums + j) + load(row + j));
+            for (; j < p.outputs; ++j) p.sums[j] += value(row[j]);
+        }
+    }
+    static float value(float x) { return x; }
+    static float value(bfloat16 x) { return bitcast<float>(std::uint32_t{x.bits} << 16); }
+
+    static void fetch_later(const Part& p, std::int64_t begin, std::ptrdiff_t* offsets, Ahead& ahead) {
+        const int rows = static_cast<int>(std::min<std::int64_t>(kRows, p.rows - begin));
+        for (const auto& [matrix, columns] : {std::pair(p.dy, p.outputs), std::pair(p.x, p.inputs)}) {
+            if (rows <= 0) break;
+            for (int i = 0; i < rows; ++i) offsets[i] = i * matrix.row * static_cast<std::ptrdiff_t>(sizeof(T));
+            ahead.add(reinterpret_cast<const char*>(row_of(matrix, begin)), offsets, rows,
+                      columns * static_cast<std::ptrdiff_t>(sizeof(T)));
+        }
+    }
+
+    static void compute(const Part& p, char* memory) {
+        const Scratch scratch(p, memory);
+        Ahead ahead(scratch.lines, kDepth);
+        const int width = round_up(p.inputs, n);
+        for (std::int64_t begin = 0; begin < p.rows; begin += kRows) {
+            const int rows = static_cast<int>(std::min<std::int64_t>(kRows, p.rows - begin));
+            const int depth = kPairs ? (rows + 1) / 2 : rows;
+            const Factor* left;
+            std::ptrdiff_t left_row;
+            if constexpr (kPairs) {
+                pack(p.dy, begin, rows, p.outputs, p.outputs, scratch.left);
+                left = scratch.left, left_row = p.outputs;
+            } else {
+                left = row_of(p.dy, begin), left_row = p.dy.row;
+            }
+            if (packs(p)) pack(p.x, begin, rows, p.inputs, width, scratch.right);
+            for (int k = 0; k < depth; ++k) {
+                if constexpr (!kPairs) {
+                    scratch.rows[k] = row_of(p.x, begin + k);
+                    if (!packs(p)) continue;
+                }
+                scratch.rows[k] = scratch.right + static_cast<std::ptrdiff_t>(k) * width;
+            }
+            ahead.begin();
+            fetch_later(p, begin + kRows, scratch.offsets, ahead);
+            ahead.end();
+            multiply<Factor>(p.outputs, depth, width / n, left, 1, left_row, scratch.rows, ahead,
+                             Accumulate{p.product, p.product_row, begin == 0});
+            if (p.sums) add_sums(p, begin, rows);
+        }
+    }
+};
+
+}  // namespace pyemo::PYEMO_ISA::dense
