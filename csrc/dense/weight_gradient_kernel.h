@@ -53,27 +53,24 @@ struct WeightGradientKernel {
         static std::size_t lines_of(const Part& p) {
             return kRows * (static_cast<std::size_t>(p.outputs + p.inputs) * sizeof(T) / 64 + 4);
         }
-        Scratch(const Part& p, char* from) {
+        Scratch(const Part& p, char* memory) {
             const auto take = [&](auto*& what, std::size_t count) {
-                what = reinterpret_cast<std::remove_reference_t<decltype(what)>>(from);
-                from += (count * sizeof *what + 63) / 64 * 64;
+                if (memory) what = reinterpret_cast<std::remove_reference_t<decltype(what)>>(memory + bytes);
+                bytes += (count * sizeof *what + 63) / 64 * 64;
             };
             take(rows, kDepth);
             take(offsets, kRows);
             take(left, kPairs ? static_cast<std::size_t>(kDepth) * p.outputs : 0);
             take(right, static_cast<std::size_t>(kDepth) * round_up(p.inputs, n));
             take(lines, Ahead::room(static_cast<int>(lines_of(p)), kDepth));
-            end = from;
         }
-        char* end;
+        std::size_t bytes = 0;
     };
 
     // Whole vectors cannot be read from rows that do not consist of them.
     static bool packs(const Part& p) { return kPairs || p.inputs % n != 0; }
 
-    static std::size_t scratch_bytes(const Part& p) {
-        return static_cast<std::size_t>(Scratch(p, nullptr).end - static_cast<char*>(nullptr));
-    }
+    static std::size_t scratch_bytes(const Part& p) { return Scratch(p, nullptr).bytes; }
 
     static const T* row_of(const Matrix& m, std::int64_t row) {
         return reinterpret_cast<const T*>(m.data) + row * m.row;

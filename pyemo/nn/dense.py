@@ -151,7 +151,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias = ctx.saved_tensors
-        if torch.is_grad_enabled() or watched() or not torch._C._has_storage(dy):  # a batch of gradients has none
+        if torch.is_grad_enabled() or watched() or not _has_memory(dy):
             return _differentiable(ctx, dy, F.linear, x, weight, bias)
         return _gradients(ctx, dy, x, weight)
 
@@ -170,13 +170,25 @@ class _LinearGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias, hidden = ctx.saved_tensors
-        if torch.is_grad_enabled() or watched() or not torch._C._has_storage(dy):  # a batch of gradients has none
+        if torch.is_grad_enabled() or watched() or not _has_memory(dy):
             return _differentiable(ctx, dy, lambda *given: F.gelu(F.linear(*given)), x, weight, bias)
+        dy = _rows(dy).contiguous()  # alive as long as its address is used
         dhidden = torch.empty_like(hidden)
         dbias = hidden.new_empty(hidden.shape[1]) if ctx.needs_input_grad[2] else None
-        views = [None if each is None else tensor_view(each) for each in (dy.contiguous(), hidden, dhidden, dbias)]
+        views = [None if each is None else tensor_view(each) for each in (dy, hidden, dhidden, dbias)]
         native.gelu_backward(*views, torch.get_num_threads())  # type: ignore[union-attr]
         return _gradients(ctx, dhidden, x, weight, dbias)
+
+
+def _has_memory(dy: Tensor) -> bool:
+    """A batch of gradients has none, and zeros may have none."""
+    return torch._C._has_storage(dy) and not dy._is_zerotensor()
+
+
+def _rows(matrix: Tensor) -> Tensor:
+    """The same, as the native kernels read it: what its memory holds, with the columns side by side."""
+    matrix = matrix.resolve_neg()
+    return matrix if matrix.stride(1) == 1 else matrix.contiguous()
 
 
 def _gradients(ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, dbias: Tensor | None = None) -> Gradients:
@@ -186,7 +198,7 @@ def _gradients(ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, dbias: Tensor | 
     dweight = None
     adds_up = wants_bias and dbias is None
     if wants_weight and native is not None and native.has_weight_gradient(code_of(x.dtype)):
-        dy, x = (each if each.stride(1) == 1 else each.contiguous() for each in (dy, x))
+        dy, x = _rows(dy), _rows(x)
         dweight = torch.empty_like(weight, memory_format=torch.contiguous_format)
         dbias = dy.new_empty(dy.shape[1]) if adds_up else dbias
         sums = tensor_view(dbias) if adds_up and dbias is not None else None

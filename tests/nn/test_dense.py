@@ -134,6 +134,21 @@ def test_strides(dtype: torch.dtype, products: list[str]) -> None:
     assert products
 
 
+@PAIRS
+def test_gradients_whose_sign_is_a_flag(function: Any, reference: Any) -> None:
+    """As of conjugated complex numbers: their memory holds the negative."""
+    inputs = arguments(9, 6)
+    flagged = torch.complex(torch.randn(9, 7), torch.randn(9, 7)).conj().imag
+    assert flagged.is_neg()
+    got, want = (torch.autograd.grad(each(*inputs), inputs, flagged) for each in (function, reference))  # type: ignore[arg-type]
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b)
+    x = torch.complex(torch.randn(9, 6), torch.randn(9, 6)).conj().imag
+    got, want = (torch.autograd.grad(each(x, *inputs[1:]).square().sum(), inputs[1:]) for each in (function, reference))  # type: ignore[arg-type]
+    for a, b in zip(got, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
 def test_the_result_may_be_written_to() -> None:
     for shape in ((30, 6), (2, 15, 6)):
         inputs = arguments(*shape)
