@@ -135,16 +135,21 @@ def test_strides(dtype: torch.dtype, products: list[str]) -> None:
 
 
 @PAIRS
-def test_gradients_whose_sign_is_a_flag(function: Any, reference: Any) -> None:
-    """As of conjugated complex numbers: their memory holds the negative."""
+@pytest.mark.parametrize(
+    "dy", [torch._neg_view(torch.randn(9, 7)), torch._efficientzerotensor(9, 7)], ids=["sign", "zero"]
+)
+def test_gradients_that_are_not_what_their_memory_holds(function: Any, reference: Any, dy: Tensor) -> None:
+    """The sign of conjugated complex numbers is a flag, and zeros may have no memory."""
     inputs = arguments(9, 6)
-    flagged = torch.complex(torch.randn(9, 7), torch.randn(9, 7)).conj().imag
-    assert flagged.is_neg()
-    got, want = (torch.autograd.grad(each(*inputs), inputs, flagged) for each in (function, reference))  # type: ignore[arg-type]
+    got, want = (torch.autograd.grad(each(*inputs), inputs, dy) for each in (function, reference))  # type: ignore[arg-type]
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b)
-    x = torch.complex(torch.randn(9, 6), torch.randn(9, 6)).conj().imag
-    got, want = (torch.autograd.grad(each(x, *inputs[1:]).square().sum(), inputs[1:]) for each in (function, reference))  # type: ignore[arg-type]
+
+
+@PAIRS
+def test_inputs_whose_sign_is_a_flag(function: Any, reference: Any) -> None:
+    inputs = torch._neg_view(torch.randn(9, 6)), *arguments(9, 6)[1:]
+    got, want = (torch.autograd.grad(each(*inputs).square().sum(), inputs[1:]) for each in (function, reference))  # type: ignore[arg-type]
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
@@ -280,7 +285,8 @@ def test_whoever_watches_sees_pytorchs_operations(products: list[str]) -> None:
         linear(*inputs)
     assert "linear" in names
 
-    torch.testing.assert_close(torch.func.vmap(linear, (0, None, None))(*frozen), expected)
+    batched = torch.func.vmap(linear, (0, None, None))(frozen[0].view(5, 6, 6), *frozen[1:])
+    torch.testing.assert_close(batched.view(30, 7), expected)
     tangent = torch.randn(30, 6)
     with forward_ad.dual_level():
         dual = linear(forward_ad.make_dual(frozen[0], tangent), *frozen[1:])
