@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
+from pyemo.ops.direct import in_memory, watched
 from pyemo.ops.native import code_of, native, tensor_view
 
 _LEAST_OPERATIONS = 2**24
@@ -50,7 +50,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
     Returns:
         (..., D). By PyTorch's own ``linear``: small products, dtypes other than float32 and bfloat16, other devices, and whenever
-        single operations matter to somebody (:func:`watched`). Second derivatives are PyTorch's too.
+        single operations matter to somebody (:func:`pyemo.ops.direct.watched`). Second derivatives are PyTorch's too.
     """
     if watched() or not _large(x, weight):
         return F.linear(x, weight, bias)
@@ -82,18 +82,6 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str
     else:
         y = F.gelu(_Linear.apply(rows, weight, bias), approximate=approximate)
     return y.view(*x.shape[:-1], y.shape[1])
-
-
-def watched() -> bool:
-    """Whether somebody wants to look at every operation: a compiler, a tracer, a function transform, forward mode, a mode's hook."""
-    return (
-        torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-    )
 
 
 def autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
@@ -151,7 +139,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias = ctx.saved_tensors
-        if torch.is_grad_enabled() or watched() or not _has_memory(dy):
+        if torch.is_grad_enabled() or watched() or not in_memory(dy):
             return _differentiable(ctx, dy, F.linear, x, weight, bias)
         return _gradients(ctx, dy, x, weight)
 
@@ -170,7 +158,7 @@ class _LinearGelu(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias, hidden = ctx.saved_tensors
-        if torch.is_grad_enabled() or watched() or not _has_memory(dy):
+        if torch.is_grad_enabled() or watched() or not in_memory(dy):
             return _differentiable(ctx, dy, lambda *given: F.gelu(F.linear(*given)), x, weight, bias)
         dy = _rows(dy).contiguous()  # alive as long as its address is used
         dhidden = torch.empty_like(hidden)
@@ -180,13 +168,8 @@ class _LinearGelu(torch.autograd.Function):
         return _gradients(ctx, dhidden, x, weight, dbias)
 
 
-def _has_memory(dy: Tensor) -> bool:
-    """A batch of gradients has none, and zeros may have none."""
-    return torch._C._has_storage(dy) and not dy._is_zerotensor()
-
-
 def _rows(matrix: Tensor) -> Tensor:
-    """The same, as the native kernels read it: what its memory holds, with the columns side by side."""
+    """The same with the columns side by side, as the native kernels read it."""
     matrix = matrix.resolve_neg()
     return matrix if matrix.stride(1) == 1 else matrix.contiguous()
 

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyemo.nn.dense import autocast, linear, linear_gelu, watched
+from pyemo.nn.dense import autocast, linear, linear_gelu
+from pyemo.ops.direct import watched
 
 _CHUNK_BYTES = 3 * 2**20
 """Of hidden activations in a chunk, for each thread. With less, products get slower; with more, activations leave the caches."""

@@ -256,6 +256,40 @@ def test_checkpointing() -> None:
     assert all(torch.equal(a.grad, b.grad) for a, b in zip(*leaves, strict=True))  # type: ignore[arg-type]
 
 
+def test_with_and_without_pytorchs_dispatcher() -> None:
+    """Operators, which a profiler is to see, and direct calls give the same bits."""
+    leaves = [inputs(), inputs()]
+    outputs = [attend(*leaves[0])]
+    outputs[0].square().sum().backward()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        outputs.append(attend(*leaves[1]))
+        outputs[1].square().sum().backward()
+        with torch.no_grad():
+            outputs.append(attend(*leaves[1]))
+    names = {event.key for event in profile.key_averages()}
+    kinds = ("window_attention", "window_attention_backward", "window_attention_without_grad")
+    assert {f"pyemo::{kind}" for kind in kinds} <= names
+    assert all(torch.equal(output, outputs[0]) for output in outputs)
+    assert all(torch.equal(a.grad, b.grad) for a, b in zip(*leaves, strict=True))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "flag", [torch._neg_view, lambda t: torch._efficientzerotensor(*t.shape)], ids=["sign", "zero"]
+)
+def test_tensors_that_are_not_what_their_memory_holds(flag: Callable[[Tensor], Tensor]) -> None:
+    """The sign of conjugated complex numbers is a flag, and zeros may have no memory."""
+    qkv, bias, _ = inputs(grad=False)
+    grad = flag(torch.ones(2, 4, 6, 8))
+    for tensors in ((flag(qkv), bias), (qkv, flag(bias)), (qkv, bias)):
+        plain = [tensor.clone().requires_grad_() for tensor in tensors]
+        leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+        got, want = attend(*leaves), attend(*plain)
+        torch.testing.assert_close(got, want)
+        grads = torch.autograd.grad(got, leaves, grad), torch.autograd.grad(want, plain, grad.clone())
+        for a, b in zip(*grads, strict=True):
+            torch.testing.assert_close(a, b)
+
+
 def test_inputs_changed_after_the_forward_pass_are_noticed() -> None:
     qkv, bias, _ = inputs()
     output = attend(qkv * 1, bias)

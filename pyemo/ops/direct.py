@@ -1,0 +1,42 @@
+"""When a kernel may be called directly, past PyTorch's dispatcher, which takes as long as a small kernel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+
+def watched() -> bool:
+    """Whether somebody wants to look at every operation: a compiler, a tracer, a function transform, forward mode, a mode's hook."""
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_function_stack() > 0
+    )
+
+
+def profiled() -> bool:
+    """Whether a profiler runs, which is to see operators by their names."""
+    return torch.autograd._profiler_enabled()
+
+
+def in_memory(*tensors: Tensor | None) -> bool:
+    """Whether these are plain tensors of the CPU whose memory holds what they stand for.
+
+    Others are subclasses of ``Tensor``, batches of gradients, which have no memory, zeros that have none, and numbers whose sign is a flag.
+    """
+    return all(
+        tensor is None
+        or (
+            type(tensor) in (Tensor, nn.Parameter)
+            and tensor.is_cpu
+            and torch._C._has_storage(tensor)
+            and not tensor.is_neg()
+            and not tensor._is_zerotensor()
+        )
+        for tensor in tensors
+    )
