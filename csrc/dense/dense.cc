@@ -68,23 +68,35 @@ std::int64_t divided(std::int64_t value, std::int64_t by) { return (value + by -
 
 const Kernels& kernels() { return dense_kernels(); }
 
-// How the rows and the product are divided into tasks: the same for any number of threads, so that sums are too.
+// How the rows and the product are divided into tasks. The product's parts are sums of their own, so they may depend on
+// the number of threads; those of the rows may not, or the results would too.
 struct Division {
     // What a task reads of both matrices at once stays in the second cache, and so do its sums, or they are read and
-    // written at the pace of the product.
-    static constexpr std::int64_t kOutputs = 192, kInputs = 384;
+    // written at the pace of the product. Smaller parts, which read more for what they compute, are for more threads.
+    static constexpr std::int64_t kOutputs = 192, kInputs = 384, kLeastOutputs = 48, kLeastInputs = 64;
     // Rows are divided for small products only, of which each slice has its own.
     static constexpr std::int64_t kLeastRows = 1024, kMostSlices = 16, kMostElements = std::int64_t{1} << 18;
 
     std::int64_t rows, outputs, inputs, slices, output_parts, input_parts;
 
-    Division(std::int64_t rows, std::int64_t outputs, std::int64_t inputs)
+    Division(std::int64_t rows, std::int64_t outputs, std::int64_t inputs, int threads)
         : rows(rows),
           outputs(outputs),
           inputs(inputs),
           slices(outputs * inputs > kMostElements ? 1 : std::clamp<std::int64_t>(rows / kLeastRows, 1, kMostSlices)),
           output_parts(divided(outputs, kOutputs)),
-          input_parts(divided(inputs, kInputs)) {}
+          input_parts(divided(inputs, kInputs)) {
+        const std::int64_t wanted = threads > 2 ? 2 * threads : threads;
+        while (tasks() < wanted) {
+            if (outputs >= 2 * kLeastOutputs * output_parts) {
+                output_parts *= 2;
+            } else if (inputs >= 2 * kLeastInputs * input_parts) {
+                input_parts *= 2;
+            } else {
+                break;
+            }
+        }
+    }
 
     std::int64_t tasks() const { return slices * output_parts * input_parts; }
     std::int64_t product_row() const { return divided(inputs, kMostLanes) * kMostLanes; }
@@ -92,6 +104,8 @@ struct Division {
     std::int64_t input_begin(std::int64_t part) const {
         return std::min(part * divided(divided(inputs, input_parts), kMostLanes) * kMostLanes, inputs);
     }
+    std::int64_t most_outputs() const { return divided(outputs, output_parts); }
+    std::int64_t most_inputs() const { return input_begin(1); }
 };
 
 }  // namespace
@@ -154,7 +168,7 @@ void weight_gradient(const TensorView& dy, const TensorView& x, const TensorView
     require(dy.sizes[0] == x.sizes[0] && grad_weight.sizes[0] == dy.sizes[1] && grad_weight.sizes[1] == x.sizes[1],
             "the gradient of the weight " + grad_weight.describe() + " does not fit " + dy.describe() + " and " +
                 x.describe());
-    const Division division(x.sizes[0], dy.sizes[1], x.sizes[1]);
+    const Division division(x.sizes[0], dy.sizes[1], x.sizes[1], threads);
     require_vector(grad_bias, "the gradient of the bias", division.outputs, x.dtype);
 
     const WeightGradient& kernel = kernels().weight_gradient[static_cast<int>(x.dtype)];
@@ -167,8 +181,8 @@ void weight_gradient(const TensorView& dy, const TensorView& x, const TensorView
     const std::size_t product_bytes = single ? 0 : division.slices * product_size * sizeof(float),
                       sum_bytes = grad_bias ? division.slices * division.outputs * sizeof(float) : 0;
     Part largest{};
-    largest.outputs = static_cast<int>(std::min(division.outputs, Division::kOutputs));
-    largest.inputs = static_cast<int>(std::min(division.inputs, Division::kInputs));
+    largest.outputs = static_cast<int>(division.most_outputs());
+    largest.inputs = static_cast<int>(division.most_inputs());
     largest.product_row = divided(largest.inputs, kMostLanes) * kMostLanes;
     const std::size_t kernel_bytes = aligned(kernel.scratch_bytes(largest)),
                       own_bytes = single && !in_place ? largest.outputs * largest.product_row * sizeof(float) : 0,
