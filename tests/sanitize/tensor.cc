@@ -17,6 +17,7 @@ struct Half {
     int fraction_bits, bias;
 
     std::uint16_t encode(double value) const {
+        if (value == 0) return std::signbit(value) ? 0x8000 : 0;  // which has no exponent
         int exponent;
         std::frexp(value, &exponent);
         exponent = std::max(exponent - 1, 1 - bias);
