@@ -36,6 +36,15 @@ int item_size(DType dtype) {
     return 0;
 }
 
+bool TensorView::is_contiguous() const {
+    std::int64_t stride = 1;
+    for (int d = ndim - 1; d >= 0; --d) {
+        if (sizes[d] > 1 && strides[d] != stride) return false;
+        stride *= sizes[d];
+    }
+    return true;
+}
+
 std::string TensorView::describe() const {
     std::string text = std::string(name(dtype)) + " (";
     for (int d = 0; d < ndim; ++d) text += (d ? ", " : "") + std::to_string(sizes[d]);

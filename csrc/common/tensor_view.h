@@ -19,6 +19,7 @@ struct TensorView {
     std::int64_t strides[kMaxDims];
 
     std::ptrdiff_t byte_stride(int dim) const { return strides[dim] * item_size(dtype); }
+    bool is_contiguous() const;
     // "uint8 (2, 3, 224, 224)", for messages
     std::string describe() const;
 };

@@ -33,11 +33,7 @@ void require_dtype(const TensorView& view, const char* what, DType dtype) {
 }
 
 void require_contiguous(const TensorView& view, const char* what) {
-    std::int64_t stride = 1;
-    for (int d = view.ndim - 1; d >= 0; --d) {
-        require(view.sizes[d] <= 1 || view.strides[d] == stride, std::string(what) + " must be contiguous");
-        stride *= view.sizes[d];
-    }
+    require(view.is_contiguous(), std::string(what) + " must be contiguous");
 }
 
 void require_kernel(bool there, DType dtype) {
