@@ -8,12 +8,11 @@ and GELUs in training are pyemo's own, with the sums that are the gradients of b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from pyemo.ops.direct import in_memory, watched
 from pyemo.ops.native import code_of, native, tensor_view
@@ -52,36 +51,37 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (..., D). By PyTorch's own ``linear``: small products, dtypes other than float32 and bfloat16, other devices, and whenever
         single operations matter to somebody (:func:`pyemo.ops.direct.watched`). Second derivatives are PyTorch's too.
     """
-    if watched() or not _large(x, weight):
-        return F.linear(x, weight, bias)
-    given = x, weight, bias
-    if torch.is_autocast_enabled("cpu"):
-        x, weight, bias = autocast(x, weight, bias)
-    if not _serves(x, weight, bias):
-        return F.linear(*given)
-    # Of more than two dimensions, the operator returns a view, which must not be a Function's result.
-    rows = x.reshape(-1, x.shape[-1])
-    y: Tensor = _Linear.apply(rows, weight, bias) if _learned(x, weight, bias) else _product(rows, weight, bias)
-    return y.view(*x.shape[:-1], y.shape[1])
+    return _layer(x, weight, bias, None)
 
 
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str = "none") -> Tensor:
     """``torch.nn.functional.gelu(linear(x, weight, bias), approximate)``, as :func:`linear` has it."""
+    return _layer(x, weight, bias, approximate)
+
+
+def _layer(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None) -> Tensor:
     if watched() or not _large(x, weight):
-        return F.gelu(F.linear(x, weight, bias), approximate=approximate)
+        return _plain(x, weight, bias, gelu)
     given = x, weight, bias
     if torch.is_autocast_enabled("cpu"):
         x, weight, bias = autocast(x, weight, bias)
     if not _serves(x, weight, bias):
-        return F.gelu(F.linear(*given), approximate=approximate)
+        return _plain(*given, gelu)
+    # Of more than two dimensions, the operator returns a view, which must not be a Function's result.
     rows = x.reshape(-1, x.shape[-1])
     if not _learned(x, weight, bias):
-        y: Tensor = _operator(rows, weight, bias, "gelu", [], approximate)
-    elif approximate == "none" and native is not None and native.has_gelu(code_of(x.dtype)):
+        y = _product(rows, weight, bias, gelu)
+    elif gelu == "none" and native is not None and native.has_gelu(code_of(x.dtype)):
         y = _LinearGelu.apply(rows, weight, bias)
     else:
-        y = F.gelu(_Linear.apply(rows, weight, bias), approximate=approximate)
+        y = _Linear.apply(rows, weight, bias)
+        y = y if gelu is None else F.gelu(y, approximate=gelu)
     return y.view(*x.shape[:-1], y.shape[1])
+
+
+def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None) -> Tensor:
+    y = F.linear(x, weight, bias)
+    return y if gelu is None else F.gelu(y, approximate=gelu)
 
 
 def autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
@@ -103,14 +103,8 @@ def _serves(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Whether oneDNN can compute it; what PyTorch would not accept is left to its errors."""
     if _operator is None or x.dtype not in _dtypes or not torch._C._get_mkldnn_enabled():
         return False
-    for tensor in (x, weight) if bias is None else (x, weight, bias):
-        if (
-            type(tensor) not in (Tensor, nn.Parameter)
-            or not tensor.is_cpu
-            or tensor.dtype != x.dtype
-            or tensor.is_sparse
-        ):
-            return False
+    if not in_memory(x, weight, bias) or any(each is not None and each.dtype != x.dtype for each in (weight, bias)):
+        return False
     if x.dim() < 2 or x.shape[-1] != weight.shape[1]:
         return False
     return bias is None or bias.shape == weight.shape[:1]
@@ -120,8 +114,8 @@ def _learned(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    y: Tensor = _operator(x, weight, bias, "none", [], "")
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None = None) -> Tensor:
+    y: Tensor = _operator(x, weight, bias, *(("none", [], "") if gelu is None else ("gelu", [], gelu)))
     return y
 
 
@@ -140,7 +134,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled() or watched() or not in_memory(dy):
-            return _differentiable(ctx, dy, F.linear, x, weight, bias)
+            return _differentiable(ctx, dy, None, x, weight, bias)
         return _gradients(ctx, dy, x, weight)
 
 
@@ -159,8 +153,8 @@ class _LinearGelu(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias, hidden = ctx.saved_tensors
         if torch.is_grad_enabled() or watched() or not in_memory(dy):
-            return _differentiable(ctx, dy, lambda *given: F.gelu(F.linear(*given)), x, weight, bias)
-        dy = _rows(dy).contiguous()  # alive as long as its address is used
+            return _differentiable(ctx, dy, "none", x, weight, bias)
+        dy = dy.contiguous()  # alive as long as its address is used
         dhidden = torch.empty_like(hidden)
         dbias = hidden.new_empty(hidden.shape[1]) if ctx.needs_input_grad[2] else None
         views = [None if each is None else tensor_view(each) for each in (dy, hidden, dhidden, dbias)]
@@ -170,7 +164,6 @@ class _LinearGelu(torch.autograd.Function):
 
 def _rows(matrix: Tensor) -> Tensor:
     """The same with the columns side by side, as the native kernels read it."""
-    matrix = matrix.resolve_neg()
     return matrix if matrix.stride(1) == 1 else matrix.contiguous()
 
 
@@ -192,11 +185,13 @@ def _gradients(ctx: Any, dy: Tensor, x: Tensor, weight: Tensor, dbias: Tensor | 
     return dx, dweight, dbias
 
 
-def _differentiable(ctx: Any, dy: Tensor, function: Callable[..., Tensor], *given: Tensor | None) -> Gradients:
+def _differentiable(
+    ctx: Any, dy: Tensor, gelu: str | None, x: Tensor, weight: Tensor, bias: Tensor | None
+) -> Gradients:
     """By PyTorch's operations alone: for second derivatives, and for whoever wants to see every operation."""
     recorded = torch.is_grad_enabled()
-    wanted = [tensor for tensor, wants in zip(given, ctx.needs_input_grad, strict=True) if wants]
+    wanted = [tensor for tensor, wants in zip((x, weight, bias), ctx.needs_input_grad, strict=True) if wants]
     with torch.enable_grad():
-        found = iter(torch.autograd.grad(function(*given), wanted, dy, create_graph=recorded))  # type: ignore[arg-type]
+        found = iter(torch.autograd.grad(_plain(x, weight, bias, gelu), wanted, dy, create_graph=recorded))  # type: ignore[arg-type]
     dx, dweight, dbias = (next(found) if wants else None for wants in ctx.needs_input_grad)
     return dx, dweight, dbias

@@ -111,10 +111,8 @@ class FusedAttention(Fused):
     def parts(cls, module: Any) -> list[nn.Module]:
         if cls.ATTENTION is None or not hasattr(module, "attn"):
             return super().parts(module)
-        return [
-            module,
-            *(part for part in module.attn.modules() if not isinstance(part, nn.Linear)),
-        ]  # those are called
+        # Its dense layers are called as they were.
+        return [module, *(part for part in module.attn.modules() if not isinstance(part, nn.Linear))]
 
     def passed_over(self) -> list[nn.Module]:
         if self.ATTENTION is None:

@@ -40,3 +40,8 @@ def in_memory(*tensors: Tensor | None) -> bool:
         )
         for tensor in tensors
     )
+
+
+def direct(*tensors: Tensor | None) -> bool:
+    """Whether PyTorch's dispatcher would do no more for these than to find the kernel."""
+    return not watched() and not profiled() and in_memory(*tensors)

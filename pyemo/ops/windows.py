@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from pyemo.ops import cuda
-from pyemo.ops.direct import in_memory, profiled, watched
+from pyemo.ops.direct import direct
 from pyemo.ops.native import View, as_tensor, library, native, tensor_view, warn_of_fallback
 from pyemo.ops.reference import windows as reference
 
@@ -103,8 +103,8 @@ def window_attention(
     if scale is None:
         scale = reference.default_scale(qkv, num_heads, logit_scale)
     wants_grad = wants_grad and torch.is_grad_enabled()
-    if native is not None and not watched() and not profiled() and in_memory(qkv, bias, mask, logit_scale):
-        op: Callable[..., Tensor] = _DirectFunction.apply if wants_grad else _run_native
+    if native is not None and direct(qkv, bias, mask, logit_scale):
+        op: Callable[..., Tensor] = _Function.apply if wants_grad else _run_native
     elif forward_ad._current_level >= 0:
         op = reference.attend  # the operators have no forward-mode derivatives
     else:
@@ -359,47 +359,26 @@ class _Function(torch.autograd.Function):
     def forward(ctx: Any, *arguments: Any) -> Tensor:
         ctx.save_for_backward(*arguments[:4])
         ctx.constants = arguments[4:]
-        return _forward_without_grad(*arguments)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _gradients(ctx, grad, ctx.saved_tensors, _backward)
-
-
-class _DirectFunction(torch.autograd.Function):
-    """The same without operators, of tensors in memory."""
-
-    @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
-        ctx.save_for_backward(*arguments[:4])
-        ctx.constants = arguments[4:]
-        return _run_native(*arguments)
+        run = _run_native if native is not None and direct(*arguments[:4]) else _forward_without_grad
+        return run(*arguments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors  # once: checkpointing computes them anew each time
-        direct = not watched() and not profiled() and in_memory(grad, *tensors)
-        return _gradients(ctx, grad, tensors, _run_native_backward if direct else _backward)
-
-
-def _gradients(
-    ctx: Any,
-    grad: Tensor,
-    tensors: tuple[Any, ...],
-    backward: Callable[..., Sequence[Tensor | None]],
-) -> tuple[Tensor | None, ...]:
-    wants_qkv, wants_bias, _, wants_logit_scale = ctx.needs_input_grad[:4]
-    if torch.is_grad_enabled():  # second derivatives are wanted
-        grads: Sequence[Tensor | None] = reference.attend_backward(grad, *tensors, *ctx.constants)
-    else:
-        grads = backward(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
-    return (
-        grads[0] if wants_qkv else None,
-        grads[1] if wants_bias else None,
-        None,
-        grads[2] if wants_logit_scale else None,
-        *[None] * len(ctx.constants),
-    )
+        wants_qkv, wants_bias, _, wants_logit_scale = ctx.needs_input_grad[:4]
+        grads: Sequence[Tensor | None]
+        if torch.is_grad_enabled():  # second derivatives are wanted
+            grads = reference.attend_backward(grad, *tensors, *ctx.constants)
+        else:
+            run = _run_native_backward if native is not None and direct(grad, *tensors) else _backward
+            grads = run(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
+        return (
+            grads[0] if wants_qkv else None,
+            grads[1] if wants_bias else None,
+            None,
+            grads[2] if wants_logit_scale else None,
+            *[None] * len(ctx.constants),
+        )
 
 
 def _differentiable(*arguments: Any) -> Tensor:

@@ -32,11 +32,13 @@ def weight_gradient(dy: Tensor, x: Tensor, bias: bool = True, threads: int = 2) 
     return weight, sums
 
 
-def needs_weight_gradient(dtype: torch.dtype) -> None:
+def factors(rows: int, outputs: int, inputs: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """dy and x, if the instruction set has a kernel for their product."""
     assert native is not None
     if not native.has_weight_gradient(code_of(dtype)):
         assert dtype == torch.bfloat16
         pytest.skip(f"{native.isa()} leaves bfloat16 to PyTorch")
+    return torch.randn(rows, outputs).to(dtype), torch.randn(rows, inputs).to(dtype)
 
 
 # Rows, outputs, inputs: one, fewer than a vector, tails, more than one block of rows, part of outputs or inputs, and slice.
@@ -55,9 +57,7 @@ SHAPES = [
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_weight_gradient(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
-    needs_weight_gradient(dtype)
-    rows, outputs, inputs = shape
-    dy, x = torch.randn(rows, outputs).to(dtype), torch.randn(rows, inputs).to(dtype)
+    dy, x = factors(*shape, dtype)
     weight, bias = weight_gradient(dy, x)
     assert bias is not None
     for got, exact, magnitude in (
@@ -70,9 +70,8 @@ def test_weight_gradient(shape: tuple[int, int, int], dtype: torch.dtype) -> Non
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weight_gradient_of_strided_rows(dtype: torch.dtype) -> None:
-    needs_weight_gradient(dtype)
-    dy = torch.randn(300, 50).to(dtype)[::2, 3:40]
-    x = torch.randn(1, 33).to(dtype).expand(150, 33)
+    dy, x = factors(300, 50, 33, dtype)
+    dy, x = dy[::2, 3:40], x[:1].expand(150, 33)
     exact = dy.double().t() @ x.double()
     torch.testing.assert_close(weight_gradient(dy, x)[0].double(), exact, rtol=ROUNDING[dtype], atol=1e-4)
 
@@ -80,13 +79,11 @@ def test_weight_gradient_of_strided_rows(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_number_of_threads_changes_nothing(shape: tuple[int, int, int], dtype: torch.dtype) -> None:
-    needs_weight_gradient(dtype)
-    rows, outputs, inputs = shape
-    dy, x = torch.randn(rows, outputs).to(dtype), torch.randn(rows, inputs).to(dtype)
+    dy, x = factors(*shape, dtype)
     results = [weight_gradient(dy, x, threads=threads) for threads in (1, 2, 5, 40)]
     sums = []
     for threads in (1, 2, 5, 40):
-        dx, bias = torch.empty_like(x), torch.empty(inputs, dtype=dtype)
+        dx, bias = torch.empty_like(x), torch.empty(shape[2], dtype=dtype)
         call("gelu_backward", x, x, dx, bias, threads=threads)
         sums.append((dx, bias))
     for several in (results, sums):
@@ -143,8 +140,7 @@ def test_gelu_of_what_is_not_finite(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_weight_gradients_of_what_is_not_finite(dtype: torch.dtype) -> None:
-    needs_weight_gradient(dtype)
-    dy, x = torch.randn(600, 30).to(dtype), torch.randn(600, 40).to(dtype)
+    dy, x = factors(600, 30, 40, dtype)
     dy[3, 4], x[500, 20] = float("nan"), float("inf")
     weight, bias = weight_gradient(dy, x)
     exact = dy.float().t() @ x.float()
