@@ -108,19 +108,22 @@ struct FloatUnit {
         for (C* inverse : {query_inverse, key_inverse}) clear(inverse, columns.stride);
     }
 
-    void write(const C* from, C factor, const Map& map, const std::ptrdiff_t* offsets, int channel) const {
-        char* to = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(T));
-        for (int i = 0; i < tokens; ++i) write_row<T, C>(from + i * width, problem.head_dim, factor, to + offsets[i]);
-    }
-
-    // a b^T (tokens x tokens), both (tokens x width), for `done`; where the last column stands outside the vectors, it
-    // is left in `dots`.
+    // a b^T (tokens x tokens), both (tokens x width), for `done`, which stores it in `to`; where the last column stands
+    // outside the vectors, it is left in `dots`.
     template <class Done>
-    void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, const Done& done) {
+    void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, C* to, const Done& done) {
         gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, rows, dots);
         transpose<C>(
             columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
-        multiply<C>(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, route.ahead(), done);
+        const auto product = [&](const auto& done) {
+            multiply<C>(tokens, problem.head_dim, columns.vectors, left, width, 1, turned_rows, route.ahead(), done);
+        };
+        if constexpr (kFused) {
+            product(done);
+        } else {
+            product(Store<C>{to, columns.stride});
+            hand_over(tokens, columns.vectors, to, columns.stride, done);
+        }
     }
 
     Scaling<C> scaling(int head) {
@@ -137,12 +140,7 @@ struct FloatUnit {
         key.read(problem, problem.qkv, route.places().qkv, channels + channel);
         const Scaling<C> scales = scaling(head);
         const Logits<C> logits{columns, scores, scales, bias, window_mask, rows};
-        if constexpr (kFused) {
-            multiply_transposed(query, key, logits);
-        } else {
-            multiply_transposed(query, key, Store<C>{scores, columns.stride});
-            hand_over(tokens, columns.vectors, scores, columns.stride, logits);
-        }
+        multiply_transposed(query, key, scores, logits);
         logits.last_column(dots);
         softmax<kDegree>(logits, scores, columns.stride);
         value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
@@ -168,11 +166,32 @@ struct FloatUnit {
         return {problem, route.places().output, head, columns, rows, value.at[tokens - 1]};
     }
 
+    // Writes the gradient `factor` a b, a of (tokens x tokens). That of cosine attention's queries or keys loses what
+    // points along them; the sum of their products with it is returned.
+    double give(const C* a, std::ptrdiff_t a_row, std::ptrdiff_t a_column, const TokenRows<T, C>& b, C factor,
+                int channel, const TokenRows<T, C>& along, const C* inverse) {
+        const auto product = [&](const auto& done) {
+            multiply<C>(tokens, tokens, vectors, a, a_row, a_column, b.at, route.ahead(), done);
+        };
+        char* const to = problem.grad_qkv.data + channel * static_cast<std::ptrdiff_t>(sizeof(T));
+        const std::ptrdiff_t* const offsets = route.places().grad_qkv;
+        if constexpr (kFused) {
+            if (width == problem.head_dim && !inverse) {
+                product(Gradient<T, C>{to, offsets, factor});
+                return 0;
+            }
+        }
+        product(Store<C>{left, width});
+        const double sum = inverse ? project_out(tokens, width, along.at, inverse, left) : 0;
+        for (int i = 0; i < tokens; ++i) write_row<T, C>(left + i * width, problem.head_dim, factor, to + offsets[i]);
+        return sum;
+    }
+
     // From the powers and the gradient of the probabilities to the probabilities, in scores, and the gradient
     // of the products of queries and keys, in grad_scores. `grad_bias` gets the gradient of the logits.
     void softmax_backward(const Scaling<C>& scales, C* grad_bias) {
         const int stride = columns.stride, last = tokens - 1;
-        mean_gradients(columns, scores, grad_scores, rows);
+        mean_gradients(columns, rows, scores, grad_scores);
         for (int i = 0; i < tokens; ++i) {
             const Vec<C> inverse = broadcast(rows.inverse[i]), mean = broadcast(rows.top[i]),
                          factor = broadcast(scales.of(i));
@@ -200,26 +219,16 @@ struct FloatUnit {
         const Scaling<C> scales = weigh(head, bias, window_mask);
         const C factor = scales.all;
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_transposed(grad, value, Store<C>{grad_scores, columns.stride});
+        multiply_transposed(grad, value, grad_scores, Gradients<C>{grad_scores, scores, columns.stride, rows});
         columns.put_last(rows.last, scores);
         columns.put_last(dots, grad_scores);
         softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);
 
         const int stride = columns.stride;
-        const Store<C> into_left{left, width};
-        multiply<C>(tokens, tokens, vectors, scores, 1, stride, grad.at, route.ahead(), into_left);
-        write(left, C(1), problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
-
-        multiply<C>(tokens, tokens, vectors, grad_scores, stride, 1, key.at, route.ahead(), into_left);
-        if (scales.rows) {
-            const double sum = project_out(tokens, width, query.at, scales.rows, left);
-            if (grad_logit_scale) *grad_logit_scale += sum;
-        }
-        write(left, factor, problem.grad_qkv, route.places().grad_qkv, channel);
-
-        multiply<C>(tokens, tokens, vectors, grad_scores, 1, stride, query.at, route.ahead(), into_left);
-        if (scales.columns) project_out(tokens, width, key.at, scales.columns, left);
-        write(left, factor, problem.grad_qkv, route.places().grad_qkv, channels + channel);
+        give(scores, 1, stride, grad, C(1), 2 * channels + channel, query, nullptr);
+        const double sum = give(grad_scores, stride, 1, key, factor, channel, query, scales.rows);
+        if (scales.rows && grad_logit_scale) *grad_logit_scale += sum;
+        give(grad_scores, 1, stride, query, factor, channels + channel, key, scales.columns);
     }
 };
 

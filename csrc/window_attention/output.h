@@ -6,6 +6,22 @@
 
 namespace pyemo::PYEMO_ISA::window {
 
+// Writes the vectors of a row of the map from `column` on, as far as they belong to the head. `kWhole`: they all do.
+template <bool kWhole, class T, class V, int kVectors>
+PYEMO_INLINE void write_part(const V (&x)[kVectors], int head_dim, int column, T* row) {
+    constexpr int kLanes = sizeof(V) / sizeof(x[0][0]);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v, column += kLanes) {
+        if (kWhole || column + kLanes <= head_dim) {
+            store(row + column, x[v]);
+        } else if (column < head_dim) {
+            T rest[kLanes];
+            store(rest, x[v]);
+            std::memcpy(static_cast<void*>(row + column), rest, sizeof(T) * (head_dim - column));
+        }
+    }
+}
+
 // Products of (tokens x tokens) and (tokens x width), in registers, on their way into the rows of a map. See
 // simd::multiply. `kWhole`: head_dim is a multiple of the vectors.
 template <class T, class C, class Value, bool kWhole>
@@ -36,21 +52,35 @@ struct Output {
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const Vec<C> factor = broadcast(inverse[row + r]);
-            T* const begin = reinterpret_cast<T*>(to + offsets[row + r]);
+            Vec<C> x[kVectors];
 #pragma GCC unroll 16
             for (int v = 0; v < kVectors; ++v) {
-                const int place = static_cast<int>(column) + v * kLanes<C>;
-                Vec<C> x = products[r][v];
-                if (last) x += broadcast(last[row + r]) * last_row[v];
-                x *= factor;
-                if (kWhole || place + kLanes<C> <= head_dim) {
-                    store(begin + place, x);
-                } else if (place < head_dim) {
-                    T rest[kLanes<C>];
-                    store(rest, x);
-                    std::memcpy(static_cast<void*>(begin + place), rest, sizeof(T) * (head_dim - place));
-                }
+                x[v] = products[r][v];
+                if (last) x[v] += broadcast(last[row + r]) * last_row[v];
+                x[v] *= factor;
             }
+            write_part<kWhole>(x, head_dim, static_cast<int>(column), reinterpret_cast<T*>(to + offsets[row + r]));
+        }
+    }
+};
+
+// Such products times a factor, on their way into the rows of a gradient, of a head_dim that is a multiple of the
+// vectors.
+template <class T, class C>
+struct Gradient {
+    char* to;
+    const std::ptrdiff_t* offsets;
+    C factor;
+
+    template <int kRows, int kVectors>
+    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<C> (&products)[kRows][kVectors]) const {
+        const Vec<C> wide = broadcast(factor);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            Vec<C> x[kVectors];
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) x[v] = products[r][v] * wide;
+            write_part<true>(x, 0, static_cast<int>(column), reinterpret_cast<T*>(to + offsets[row + r]));
         }
     }
 };

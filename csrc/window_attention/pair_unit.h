@@ -76,13 +76,6 @@ struct PairUnit {
         numbers.clear_rest(tokens);
     }
 
-    void write(float factor, const Map& map, const std::ptrdiff_t* offsets, int channel) const {
-        char* to = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
-        for (int i = 0; i < tokens; ++i) {
-            write_row<bfloat16, float>(product + i * width, problem.head_dim, factor, to + offsets[i]);
-        }
-    }
-
     // a b^T (tokens x tokens), both (tokens x width), for `done`; where the last column stands outside the vectors, it
     // is left in numbers.last.
     template <class Done>
@@ -124,12 +117,29 @@ struct PairUnit {
         return {problem, route.places().output, head, columns, numbers, value.at[tokens - 1]};
     }
 
+    // Writes a gradient: a product (tokens x width), handed to what it is given, times `factor`. That of cosine
+    // attention's queries or keys loses what points along them.
+    template <class Product>
+    void give(const Product& multiplied, float factor, int channel, const PairedRows& along, const float* inverse) {
+        char* const to = problem.grad_qkv.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
+        const std::ptrdiff_t* const offsets = route.places().grad_qkv;
+        if (width == problem.head_dim && !inverse) {
+            multiplied(Gradient<bfloat16, float>{to, offsets, factor});
+            return;
+        }
+        multiplied(Store<float>{product, width});
+        if (inverse) project_out(tokens, width, along.at, inverse, product);
+        for (int i = 0; i < tokens; ++i) {
+            write_row<bfloat16, float>(product + i * width, problem.head_dim, factor, to + offsets[i]);
+        }
+    }
+
     // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
     // pairs of rows, and the gradient of the products of queries and keys, in pairs of rows and in `weights`.
     // Returns, of cosine attention, the gradient of its logit_scale: not from the rounded gradients, which nearly
     // cancel.
     double softmax_backward(const Scaling<float>& scales, float* grad_bias) {
-        mean_gradients(columns, scores, grad_scores, numbers);
+        mean_gradients(columns, numbers, scores, grad_scores);
         const int last = tokens - 1;
         Vec<float> cosine_sum = {};
         float last_cosine_sum = 0;
@@ -187,25 +197,20 @@ struct PairUnit {
         softmax<kDegree>(logits, scores, columns.stride);
         columns.put_last(numbers.last, scores);
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_rows(grad, value, Store<float>{grad_scores, rows});
+        multiply_rows(grad, value, Gradients<float>{grad_scores, scores, rows, numbers});
         columns.put_last(numbers.last, grad_scores);
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 
-        const Store<float> into_product{product, width};
         grad.pair(right);
-        products.by_tokens_turned(paired_weights, right, route.ahead(), into_product);
-        write(1, problem.grad_qkv, route.places().grad_qkv, 2 * channels + channel);
-
+        give([&](const auto& done) { products.by_tokens_turned(paired_weights, right, route.ahead(), done); }, 1,
+             2 * channels + channel, query, nullptr);
         key.pair(right);
-        products.by_tokens(weights, right, tokens, route.ahead(), into_product);
-        if (scales.rows) project_out(tokens, width, query.at, scales.rows, product);
-        write(scales.all, problem.grad_qkv, route.places().grad_qkv, channel);
-
+        give([&](const auto& done) { products.by_tokens(weights, right, tokens, route.ahead(), done); }, scales.all,
+             channel, query, scales.rows);
         query.pair(right);
-        products.by_tokens_turned(paired_grads, right, route.ahead(), into_product);
-        if (scales.columns) project_out(tokens, width, key.at, scales.columns, product);
-        write(scales.all, problem.grad_qkv, route.places().grad_qkv, channels + channel);
+        give([&](const auto& done) { products.by_tokens_turned(paired_grads, right, route.ahead(), done); }, scales.all,
+             channels + channel, key, scales.columns);
     }
 };
 

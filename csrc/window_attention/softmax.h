@@ -180,21 +180,38 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride) {
     }
 }
 
-// Each row's mean of the gradients of its probabilities, weighted with these, into rows.top. `powers` and rows.inverse
-// are the softmax's; rows.last is lost.
+// The gradients of the probabilities, stored in rows of `stride`. Of products in registers, see simd::multiply. Their
+// products with the powers are added up in rows.wide.
 template <class T>
-inline void mean_gradients(const Columns<T>& columns, const T* powers, const T* gradients, RowValues<T>& rows) {
-    for (int i = 0; i < columns.tokens; ++i) {
-        Vec<T> sum = {};
-        for (int v = 0; v < columns.vectors; ++v) {
-            const int at = i * columns.stride + v * kLanes<T>;
-            sum += load(powers + at) * load(gradients + at);
+struct Gradients {
+    T* values;
+    const T* powers;
+    std::ptrdiff_t stride;
+    const RowValues<T>& rows;
+
+    template <int kRows, int kVectors>
+    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<T> (&products)[kRows][kVectors]) const {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            const std::ptrdiff_t at = (row + r) * stride + column;
+            Vec<T> sum = column ? rows.wide_of(row + r) : Vec<T>{};
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) {
+                store(values + at + v * kLanes<T>, products[r][v]);
+                sum += products[r][v] * load(powers + at + v * kLanes<T>);
+            }
+            rows.store_wide(row + r, sum);
         }
-        rows.store_wide(i, sum);
-        if (columns.single) {
-            const int at = i * columns.stride + columns.tokens - 1;
-            rows.last[i] = powers[at] * gradients[at];
-        }
+    }
+};
+
+// Each row's mean of the gradients of its probabilities, weighted with these, into rows.top, from the sums in rows.wide
+// and, where it stands outside the vectors, the last column. The latter's products are left in rows.last.
+template <class T>
+inline void mean_gradients(const Columns<T>& columns, const RowValues<T>& rows, const T* powers, const T* gradients) {
+    for (int i = 0; columns.single && i < columns.tokens; ++i) {
+        const int at = i * columns.stride + columns.tokens - 1;
+        rows.last[i] = powers[at] * gradients[at];
     }
     for (int i = 0; i < columns.tokens; i += kLanes<T>) {
         Vec<T> sum = rows.reduce(i, [](Vec<T> a, Vec<T> b) { return a + b; });

@@ -69,8 +69,9 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Seconds of ``rounds`` calls of each implementation, in turn: whatever slows the machine for a while slows them all.
 
-    Each round has an order of its own, drawn at random with a fixed seed, so that none always finds the caches as the same other one
-    left them. ``prepare`` is called before every call and is not timed. The first ``warmup`` rounds are not counted.
+    In its turn, an implementation is called twice, and the second call is timed: as in a program that uses it alone, it finds its code in
+    the caches and its threads awake, and not those of the implementation before it. Each round has an order of its own, drawn at random
+    with a fixed seed. ``prepare`` is called before every call and is not timed. The first ``warmup`` rounds are not counted.
     """
     shuffle = random.Random(0).shuffle
     order = list(implementations)
@@ -82,9 +83,10 @@ def interleave(
         for number in range(warmup + rounds):
             shuffle(order)
             for name in order:
-                if prepare:
-                    prepare()
-                taken = timer(implementations[name])
+                for _ in range(2):
+                    if prepare:
+                        prepare()
+                    taken = timer(implementations[name])
                 if number >= warmup:
                     seconds[name].append(taken)
     finally:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 def watched() -> bool:
     """Whether somebody wants to look at every operation: a compiler, a tracer, a function transform, forward mode, a mode's hook."""
@@ -29,17 +31,16 @@ def in_memory(*tensors: Tensor | None) -> bool:
 
     Others are subclasses of ``Tensor``, batches of gradients, which have no memory, zeros that have none, and numbers whose sign is a flag.
     """
-    return all(
-        tensor is None
-        or (
-            type(tensor) in (Tensor, nn.Parameter)
-            and tensor.is_cpu
-            and torch._C._has_storage(tensor)
-            and not tensor.is_neg()
-            and not tensor._is_zerotensor()
-        )
-        for tensor in tensors
-    )
+    for tensor in tensors:  # not all(...), which takes half as long again
+        if tensor is not None and (
+            type(tensor) not in _PLAIN
+            or not tensor.is_cpu
+            or not torch._C._has_storage(tensor)
+            or tensor.is_neg()
+            or tensor._is_zerotensor()
+        ):
+            return False
+    return True
 
 
 def direct(*tensors: Tensor | None) -> bool:

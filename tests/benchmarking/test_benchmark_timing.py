@@ -18,10 +18,17 @@ def test_implementations_take_turns_in_changing_order() -> None:
         prepare=lambda: calls.append("prepare"),
     )
     assert {name: len(taken) for name, taken in seconds.items()} == {"a": 40, "b": 40, "c": 40}
-    assert calls[::2] == ["prepare"] * (3 * 42)
-    rounds = ["".join(calls[1::2][start : start + 3]) for start in range(0, 3 * 42, 3)]
+    assert calls[::2] == ["prepare"] * (2 * 3 * 42)
+    assert calls[1::4] == calls[3::4], "twice each"
+    rounds = ["".join(calls[1::4][start : start + 3]) for start in range(0, 3 * 42, 3)]
     assert all(sorted(one) == ["a", "b", "c"] for one in rounds)
     assert len(Counter(rounds)) == 6
+
+
+def test_of_two_calls_the_second_is_counted() -> None:
+    amounts = iter(range(100))
+    seconds = interleave({"a": lambda: next(amounts)}, rounds=3, warmup=0, timer=lambda function: float(function()))  # type: ignore[arg-type]
+    assert seconds == {"a": [1.0, 3.0, 5.0]}
 
 
 def test_warmup_and_preparation_are_not_counted_and_any_clock_serves() -> None:
@@ -36,7 +43,7 @@ def test_warmup_and_preparation_are_not_counted_and_any_clock_serves() -> None:
         function()  # type: ignore[operator]
         return now - start
 
-    first = iter([100.0])
+    first = iter([100.0, 100.0])
     seconds = interleave(
         {"slow": lambda: work(next(first, 3.0)), "fast": lambda: work(1.0)},
         rounds=5,
@@ -50,7 +57,7 @@ def test_warmup_and_preparation_are_not_counted_and_any_clock_serves() -> None:
 def test_garbage_collection_is_as_before() -> None:
     states: list[bool] = []
     interleave({"a": lambda: states.append(gc.isenabled())}, rounds=2, warmup=0)
-    assert states == [False, False]
+    assert states == [False] * 4
     assert gc.isenabled()
 
 
