@@ -59,6 +59,10 @@ inline V load_bits(const T* p) {
     std::memcpy(&v, p, sizeof v);
     return v;
 }
+template <class T, class V>
+inline void store_bits(T* p, const V& v) {
+    std::memcpy(static_cast<void*>(p), &v, sizeof v);
+}
 
 template <class T>
 inline Vec<T> broadcast(T value) {
@@ -140,8 +144,8 @@ inline Vec<float> load(const float16* p) {
 #endif
 }
 
-inline void store(float* p, Vec<float> v) { std::memcpy(p, &v, sizeof v); }
-inline void store(double* p, Vec<double> v) { std::memcpy(p, &v, sizeof v); }
+inline void store(float* p, Vec<float> v) { store_bits(p, v); }
+inline void store(double* p, Vec<double> v) { store_bits(p, v); }
 
 inline void store(bfloat16* p, Vec<float> v) {
 #if defined(__AVX512BF16__)
@@ -150,7 +154,7 @@ inline void store(bfloat16* p, Vec<float> v) {
     const Bits bits = bitcast<Bits>(v), rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
     const HalfBits half = narrow((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16 | 0x40) : rounded);
 #endif
-    std::memcpy(p, &half, sizeof half);
+    store_bits(p, half);
 }
 
 inline void store(float16* p, Vec<float> v) {
@@ -167,7 +171,7 @@ inline void store(float16* p, Vec<float> v) {
     const Bits rounded = magnitude >= 0x47800000 ? large : magnitude < 0x38800000 ? small : normal;
     const HalfBits half = narrow(rounded | (bits >> 16 & 0x8000));
 #endif
-    std::memcpy(p, &half, sizeof half);
+    store_bits(p, half);
 }
 
 // Bytes, one a lane.

@@ -77,17 +77,38 @@ inline Vec<float> log2_of_byte_plus_constant(Vec<float> x) {
 }
 #endif
 
+template <int kDegree>
+inline Vec<float> polynomial(const float (&c)[kDegree + 1], Vec<float> x) {
+    Vec<float> p = broadcast(c[kDegree]);
+    for (int k = kDegree - 1; k >= 0; --k) p = p * x + c[k];
+    return p;
+}
+
 // 2^f for -1/2 <= f <= 1/2: minimax polynomials (Lawson's algorithm), of relative errors 8e-5 and, in float32, 3e-7.
 template <int kDegree>
 inline Vec<float> exp2_fraction(Vec<float> f) {
     static_assert(kDegree == 3 || kDegree == 5);
-    constexpr float k3[] = {0.99992807299735231f, 0.69326098620296028f, 0.24261113138277207f, 0.055171669359520142f};
-    constexpr float k5[] = {1.0000000716552193f,   0.69314696706326373f,   0.24022119721166699f,
-                            0.055507132746512942f, 0.0096755414798409128f, 0.0013276472028233442f};
-    const float* c = kDegree == 3 ? k3 : k5;
-    Vec<float> p = broadcast(c[kDegree]);
-    for (int k = kDegree - 1; k >= 0; --k) p = p * f + c[k];
-    return p;
+    if constexpr (kDegree == 3) {
+        return polynomial<3>({0.99992807299735231f, 0.69326098620296028f, 0.24261113138277207f, 0.055171669359520142f},
+                             f);
+    } else {
+        return polynomial<5>({1.0000000716552193f, 0.69314696706326373f, 0.24022119721166699f, 0.055507132746512942f,
+                              0.0096755414798409128f, 0.0013276472028233442f},
+                             f);
+    }
+}
+
+// 2^f for 0 <= f < 1, likewise, of relative errors 9e-5 and, in float32, 2e-7; exact at 0.
+template <int kDegree>
+inline Vec<float> exp2_rest(Vec<float> f) {
+    static_assert(kDegree == 3 || kDegree == 5);
+    if constexpr (kDegree == 3) {
+        return polynomial<3>({1, 0.69511675834655762f, 0.22764499485492706f, 0.077067039906978607f}, f);
+    } else {
+        return polynomial<5>({1, 0.69315129518508911f, 0.24016444385051727f, 0.055799912661314011f,
+                              0.0090170307084918022f, 0.0018671300495043397f},
+                             f);
+    }
 }
 
 // ln(2)^k / k!, the Taylor coefficients of 2^f.

@@ -232,7 +232,7 @@ inline void transpose(int rows, int columns, const Row& row, T* to, std::ptrdiff
             for (int k = 0; k < n; ++k) block[k] = i + k < rows ? load_bits<Vec<T>>(row(i + k) + j) : Vec<T>{};
             exchange<1, T, n>(block);
 #pragma GCC unroll 16
-            for (int k = 0; k < n; ++k) std::memcpy(to + (j + k) * to_row + i, &block[k], sizeof block[k]);
+            for (int k = 0; k < n; ++k) store_bits(to + (j + k) * to_row + i, block[k]);
         }
     }
 }

@@ -88,7 +88,7 @@ struct WeightGradientKernel {
                 for (; j + n <= columns; j += n) {
                     const Bits pairs =
                         widen(load_bits<HalfBits>(first + j)) | (widen(load_bits<HalfBits>(second + j)) << 16 & keep);
-                    std::memcpy(to + j, &pairs, sizeof pairs);
+                    store_bits(to + j, pairs);
                 }
                 for (; j < columns; ++j) to[j] = first[j].bits | (both ? std::uint32_t{second[j].bits} << 16 : 0);
             } else {

@@ -77,18 +77,26 @@ Problem make_problem(const Arguments& arguments, const TensorView& output, const
     problem.output = map_of(output, output_name);
 
     const std::int64_t tokens = problem.tokens;
-    const auto parameter = [&](const TensorView* view, const char* what, const std::vector<std::int64_t>& sizes) {
+    const DType wide = compute_dtype(qkv.dtype);
+    const auto parameter = [](const TensorView* view, const char* what, const std::vector<std::int64_t>& sizes,
+                              DType dtype) {
         if (!view) return static_cast<const void*>(nullptr);
         require_shape(*view, what, sizes);
-        require_dtype(*view, what, compute_dtype(qkv.dtype));
+        require_dtype(*view, what, dtype);
         require_contiguous(*view, what);
         return static_cast<const void*>(view->data);
     };
-    problem.bias = parameter(arguments.bias, "bias", {problem.heads, tokens, tokens});
+    problem.narrow_bias = arguments.bias && arguments.bias->dtype == qkv.dtype && qkv.dtype != wide;
+    problem.bias =
+        parameter(arguments.bias, "bias", {problem.heads, tokens, tokens}, problem.narrow_bias ? qkv.dtype : wide);
     problem.mask =
-        parameter(arguments.mask, "mask", {problem.rows_of_windows * problem.columns_of_windows, tokens, tokens});
-    problem.logit_scale = parameter(arguments.logit_scale, "logit_scale", {problem.heads});
+        parameter(arguments.mask, "mask", {problem.rows_of_windows * problem.columns_of_windows, tokens, tokens}, wide);
+    problem.logit_scale = parameter(arguments.logit_scale, "logit_scale", {problem.heads}, wide);
     return problem;
+}
+
+void require_wide_bias(const Arguments& arguments) {
+    if (arguments.bias) require_dtype(*arguments.bias, "bias", compute_dtype(arguments.qkv->dtype));
 }
 
 bool is_empty(const Problem& problem) { return problem.batch * problem.height * problem.width * problem.head_dim == 0; }
@@ -104,7 +112,7 @@ Problem make_backward_problem(const Arguments& arguments, const TensorView& grad
     const std::int64_t tokens = problem.tokens;
     if (grad_bias) {
         require_shape(*grad_bias, "bias's gradient", {problem.heads, tokens, tokens});
-        require_dtype(*grad_bias, "bias's gradient", dtype);
+        require_dtype(*grad_bias, "bias's gradient", problem.narrow_bias ? qkv.dtype : dtype);
         require_contiguous(*grad_bias, "bias's gradient");
     }
     if (grad_logit_scale) {

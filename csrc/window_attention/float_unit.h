@@ -60,6 +60,7 @@ struct TokenRows {
 // One head of one window, with what it takes to work on it.
 template <class T>
 struct FloatUnit {
+    using Element = T;
     using C = std::conditional_t<std::is_same_v<T, double>, double, float>;
     struct Session {};
     static constexpr int kDegree = std::is_same_v<T, bfloat16> ? 3 : 5;

@@ -16,6 +16,10 @@ struct Kernel {
     // `grad_bias`: (heads of the task, tokens, bias_stride), added to; `grad_logit_scale`: (heads of the task,), added
     // to. Either may be null.
     void (*backward)(const Problem&, const Task&, char* scratch, void* grad_bias, double* grad_logit_scale);
+
+    // The sum of `parts` such sums of one head, `part_bytes` apart, into its gradient (tokens, tokens): of the maps'
+    // type if it is `narrow`.
+    void (*add_up)(int tokens, const char* sums, std::size_t part_bytes, std::int64_t parts, char* target, bool narrow);
 };
 
 struct Kernels {

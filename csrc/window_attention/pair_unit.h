@@ -13,6 +13,7 @@ namespace pyemo::PYEMO_ISA::window {
 template <class Products>
 struct PairUnit {
     static constexpr int kDegree = 3;
+    using Element = bfloat16;
     using C = float;
     using Session = typename Products::Session;
 
@@ -80,9 +81,8 @@ struct PairUnit {
     // is left in numbers.last.
     template <class Done>
     void multiply_rows(const PairedRows& a, const PairedRows& b, const Done& done) {
-        a.copy(left);
-        b.turn(rows, right);
-        products.by_width(left, right, b.at[tokens - 1], numbers, route.ahead(), done);
+        b.turn(products.turned_rows(), rows, right);
+        products.by_width(a, left, right, b.at[tokens - 1], numbers, route.ahead(), done);
     }
 
     // Reads the tokens; returns how the products of queries and keys are scaled.
@@ -102,7 +102,7 @@ struct PairUnit {
         multiply_rows(query, key, logits);
         logits.last_column(numbers.last);
         softmax<kDegree>(logits, weights, depth);
-        value.pair(right);
+        value.pair(products.paired_rows(), right);
         const int used = columns.single ? tokens - 1 : tokens;
         if (width == problem.head_dim) {
             products.by_tokens(weights, right, used, route.ahead(), output<true>(head));
@@ -159,8 +159,8 @@ struct PairUnit {
                 }
                 const Bits probabilities = make_pairs(probability[0], probability[1]),
                            grads = make_pairs(grad_logit[0], grad_logit[1]);
-                std::memcpy(paired_weights + i / 2 * rows + column, &probabilities, sizeof probabilities);
-                std::memcpy(paired_grads + i / 2 * rows + column, &grads, sizeof grads);
+                store_bits(paired_weights + i / 2 * rows + column, probabilities);
+                store_bits(paired_grads + i / 2 * rows + column, grads);
             }
             if (!columns.single) continue;
             Pair probabilities = 0, grads = 0;
@@ -202,13 +202,13 @@ struct PairUnit {
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 
-        grad.pair(right);
+        grad.pair(products.paired_rows(), right);
         give([&](const auto& done) { products.by_tokens_turned(paired_weights, right, route.ahead(), done); }, 1,
              2 * channels + channel, query, nullptr);
-        key.pair(right);
+        key.pair(products.paired_rows(), right);
         give([&](const auto& done) { products.by_tokens(weights, right, tokens, route.ahead(), done); }, scales.all,
              channel, query, scales.rows);
-        query.pair(right);
+        query.pair(products.paired_rows(), right);
         give([&](const auto& done) { products.by_tokens_turned(paired_grads, right, route.ahead(), done); }, scales.all,
              channels + channel, key, scales.columns);
     }

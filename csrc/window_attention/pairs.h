@@ -55,28 +55,32 @@ struct PairedRows {
         }
     }
 
+    Bits row(int i, int column) const { return load_bits<Bits>(at[i] + column); }
+
     // The left factor of a product: rows side by side.
     void copy(bfloat16* to) const {
         for (int i = 0; i < tokens; ++i) {
-            for (int j = 0; j < width; j += 32) {
-                const auto v = load_bits<Vec<std::uint32_t>>(at[i] + j);
-                std::memcpy(static_cast<void*>(to + i * width + j), &v, sizeof v);
-            }
+            for (int j = 0; j < width; j += 2 * kLanes<Pair>, to += 2 * kLanes<Pair>) store_bits(to, row(i, j));
         }
     }
 
-    // The right factor of a product over the width: (width / 2 x columns) pairs.
-    void turn(int columns, Pair* to) const {
-        transpose<Pair>(tokens, width / 2, [&](int i) { return reinterpret_cast<const Pair*>(at[i]); }, to, columns);
+    // The right factor of a product over the width: (width / 2 x columns) pairs, of so many rows.
+    void turn(int rows, int columns, Pair* to) const {
+        transpose<Pair>(rows, width / 2, [&](int i) { return reinterpret_cast<const Pair*>(at[i]); }, to, columns);
     }
 
-    // The right factor of a product over the tokens: (rows / 2 x width) pairs.
-    void pair(Pair* to) const {
+    // The right factor of a product over the tokens: (rows / 2 x width) pairs, of so many rows.
+    void pair(int rows, Pair* to) const {
+        Vec<std::uint16_t, 32> lower, upper;  // the order of a pair of rows' values, the second row's from 32 on
+        for (int k = 0; k < 32; ++k) {
+            lower[k] = static_cast<std::uint16_t>(k % 2 * 32 + k / 2);
+            upper[k] = static_cast<std::uint16_t>(lower[k] + 16);
+        }
         for (int i = 0; i < rows; i += 2) {
-            for (int j = 0; j < width; j += kLanes<Pair>, to += kLanes<Pair>) {
-                const Bits pairs = widen(load_bits<HalfBits>(at[i] + j)) | widen(load_bits<HalfBits>(at[i + 1] + j))
-                                                                               << 16;
-                std::memcpy(to, &pairs, sizeof pairs);
+            for (int j = 0; j < width; j += 2 * kLanes<Pair>, to += 2 * kLanes<Pair>) {
+                const __m512i first = bitcast<__m512i>(row(i, j)), second = bitcast<__m512i>(row(i + 1, j));
+                store_bits(to, _mm512_permutex2var_epi16(first, bitcast<__m512i>(lower), second));
+                store_bits(to + kLanes<Pair>, _mm512_permutex2var_epi16(first, bitcast<__m512i>(upper), second));
             }
         }
     }

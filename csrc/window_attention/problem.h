@@ -29,6 +29,7 @@ struct Problem {
     const void* logit_scale;                           // (heads,) cosine attention's, or null
     const void* mask;                                  // (windows of an image, tokens, tokens) or null
     const void* bias;                                  // (heads, tokens, tokens) or null
+    bool narrow_bias;                                  // it and its gradient are of the maps' type, not the logits'
     Map qkv, output;                                   // of the backward pass, output is the gradient that comes in
     Map grad_qkv;                                      // of the backward pass
 };

@@ -36,9 +36,9 @@ template <int kDegree, class T>
 inline Vec<T> exp2_not_positive(Vec<T> x) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == sizeof(float)) {
-        const Vec<float> whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        const Vec<float> rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
         const __mmask16 normal = _mm512_cmp_ps_mask(x, _mm512_set1_ps(1 - Ieee<float>::kBias), _CMP_NLT_UQ);
-        return _mm512_maskz_scalef_ps(normal, exp2_fraction<kDegree>(x - whole), whole);
+        return _mm512_maskz_scalef_ps(normal, exp2_rest<kDegree>(rest), x);
     }
 #endif
     const Vec<T> power = exp2<T>(x);

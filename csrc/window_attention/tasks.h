@@ -2,6 +2,8 @@
 #pragma once
 
 #include "window_attention/kernels.h"
+#include "window_attention/output.h"
+#include "window_attention/rows.h"
 #include "window_attention/softmax.h"
 #include "window_attention/tokens.h"
 
@@ -9,23 +11,33 @@ namespace pyemo::PYEMO_ISA::window {
 
 template <class Unit>
 struct Tasks {
+    using T = typename Unit::Element;
     using C = typename Unit::C;
 
     static int bias_stride(int tokens) { return Columns<C>(tokens).stride; }
 
     // One head's bias in units of log2(e), zeros if null; minus infinity in the vectors' columns that stand for no
     // token. Behind it, its last column.
-    static void pack_bias(int tokens, const C* from, C* to) {
+    template <class From>
+    static void pack_bias(int tokens, const From* from, C* to) {
         const Columns<C> columns(tokens);
-        const C log2e = C(pyemo::window::kLog2E);
         C* const last = to + static_cast<std::ptrdiff_t>(tokens) * columns.stride;
         clear(last, columns.stride);
-        for (int i = 0; i < tokens; ++i, to += columns.stride, from += from ? tokens : 0) {
-            last[i] = from ? from[tokens - 1] * log2e : C(0);
-            int j = 0;
-            for (; j + kLanes<C> <= tokens; j += kLanes<C>) store(to + j, from ? load(from + j) * log2e : Vec<C>{});
-            for (; j < tokens; ++j) to[j] = from ? from[j] * log2e : C(0);
-            for (; j < columns.vectors * kLanes<C>; ++j) to[j] = -Ieee<C>::kInfinity;
+        for (int i = 0; i < tokens; ++i, to += columns.stride) {
+            clear(to, columns.stride);
+            if (from) read_row<From, C>(reinterpret_cast<const char*>(from + i * tokens), tokens, to);
+            for (int j = 0; j < columns.stride; j += kLanes<C>) store(to + j, load(to + j) * C(pyemo::window::kLog2E));
+            last[i] = to[tokens - 1];
+            for (int j = tokens; j < columns.vectors * kLanes<C>; ++j) to[j] = -Ieee<C>::kInfinity;
+        }
+    }
+    static void pack_bias(const Problem& problem, int head, C* to) {
+        const std::ptrdiff_t first = static_cast<std::ptrdiff_t>(head) * problem.tokens * problem.tokens;
+        if (problem.narrow_bias) {
+            pack_bias(problem.tokens, static_cast<const T*>(problem.bias) + first, to);
+        } else {
+            const C* const bias = static_cast<const C*>(problem.bias);
+            pack_bias(problem.tokens, bias ? bias + first : nullptr, to);
         }
     }
 
@@ -52,6 +64,29 @@ struct Tasks {
         });
     }
 
+    template <class To>
+    static void add_up(int tokens, const char* sums, std::size_t part_bytes, std::int64_t parts, To* target) {
+        const int stride = bias_stride(tokens);
+        for (int i = 0; i < tokens; ++i, target += tokens) {
+            for (int j = 0; j < tokens; j += kLanes<C>) {
+                const char* from = sums + (static_cast<std::ptrdiff_t>(i) * stride + j) * sizeof(C);
+                Vec<C> sum[1] = {load(reinterpret_cast<const C*>(from))};
+                for (std::int64_t part = 1; part < parts; ++part) {
+                    sum[0] += load(reinterpret_cast<const C*>(from + part * part_bytes));
+                }
+                write_part<false>(sum, tokens, j, target);
+            }
+        }
+    }
+    static void add_up(int tokens, const char* sums, std::size_t part_bytes, std::int64_t parts, char* target,
+                       bool narrow) {
+        if (narrow) {
+            add_up(tokens, sums, part_bytes, parts, reinterpret_cast<T*>(target));
+        } else {
+            add_up(tokens, sums, part_bytes, parts, reinterpret_cast<C*>(target));
+        }
+    }
+
     template <class Visit>
     static void run(const Problem& problem, const Task& task, char* scratch, bool backward, const Visit& visit) {
         [[maybe_unused]] const typename Unit::Session session;
@@ -60,10 +95,8 @@ struct Tasks {
         const int tokens = problem.tokens;
         const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(tokens + 1) * bias_stride(tokens);
         C* const biases = take<C>(scratch, (task.head_end - task.head_begin) * size);
-        const C* given = static_cast<const C*>(problem.bias);
         for (int head = task.head_begin; head < task.head_end; ++head) {
-            pack_bias(tokens, given ? given + static_cast<std::ptrdiff_t>(head) * tokens * tokens : nullptr,
-                      biases + (head - task.head_begin) * size);
+            pack_bias(problem, head, biases + (head - task.head_begin) * size);
         }
         unit.route.begin(task);
         for (std::int64_t index = task.window_begin; index < task.window_end; ++index) {
@@ -76,7 +109,7 @@ struct Tasks {
         }
     }
 
-    static constexpr pyemo::window::Kernel kernel() { return {bias_stride, scratch_bytes, forward, backward}; }
+    static constexpr pyemo::window::Kernel kernel() { return {bias_stride, scratch_bytes, forward, backward, add_up}; }
 };
 
 }  // namespace pyemo::PYEMO_ISA::window

@@ -42,12 +42,15 @@ struct TileProducts {
           product(take<float>(scratch, PairShape::size(shape.rows, std::max(shape.rows, shape.width)))),
           turned(take<bfloat16>(scratch, backward ? PairShape::size(shape.rows, shape.depth) : 0)) {}
     void prepare(Pair*) {}
+    int turned_rows() const { return shape.tokens; }
+    int paired_rows() const { return shape.depth; }
 
     // As those of VectorProducts, but the depth is always that of the shape.
     template <class Done>
-    void by_width(const bfloat16* a, const Pair* b, const bfloat16*, const RowValues<float>& numbers, Ahead& ahead,
-                  const Done& done) const {
-        multiply(shape.rows, shape.rows, shape.width, a, b, product, ahead);
+    void by_width(const PairedRows& a, bfloat16* left, const Pair* b, const bfloat16*, const RowValues<float>& numbers,
+                  Ahead& ahead, const Done& done) const {
+        a.copy(left);
+        multiply(shape.rows, shape.rows, shape.width, left, b, product, ahead);
         for (int i = 0; columns.single && i < shape.tokens; ++i) {
             numbers.last[i] = product[PairShape::size(i, shape.rows) + shape.tokens - 1];
         }

@@ -24,23 +24,29 @@ struct VectorProducts {
         for (int k = 0; k < shape.depth / 2; ++k) depth_rows[k] = right + PairShape::size(k, shape.width);
     }
 
+    // How many rows the right factors must have.
+    int turned_rows() const { return columns.single ? shape.tokens - 1 : shape.tokens; }
+    int paired_rows() const { return round_up(shape.tokens, 2); }
+
     // a b^T (tokens x tokens) of rows of the width, for `done`; where the last column stands outside the vectors, it is
-    // left in numbers.last.
+    // left in numbers.last. `left` is memory for a copy of a.
     template <class Done>
-    void by_width(const bfloat16* a, const Pair*, const bfloat16* last_row, const RowValues<float>& numbers,
-                  Ahead& ahead, const Done& done) const {
-        for (int i = 0; columns.single && i < shape.tokens; ++i) {
+    void by_width(const PairedRows& a, bfloat16* left, const Pair*, const bfloat16* last_row,
+                  const RowValues<float>& numbers, Ahead& ahead, const Done& done) const {
+        bfloat16* to = left;
+        for (int i = 0; i < shape.tokens; ++i) {
             Vec<float> sum = {};
-            for (int j = 0; j < shape.width; j += 2 * kLanes<Pair>) {
-                multiply_add(sum, load_bits<Vec<Pair>>(a + PairShape::size(i, shape.width) + j),
-                             load_bits<Vec<Pair>>(last_row + j));
+            for (int j = 0; j < shape.width; j += 2 * kLanes<Pair>, to += 2 * kLanes<Pair>) {
+                const Vec<Pair> pairs = a.row(i, j);
+                store_bits(to, pairs);
+                multiply_add(sum, pairs, load_bits<Vec<Pair>>(last_row + j));
             }
             numbers.store_wide(i, sum);
         }
         for (int i = 0; columns.single && i < shape.tokens; i += kLanes<float>) {
             store(numbers.last + i, numbers.reduce(i, [](Vec<float> x, Vec<float> y) { return x + y; }));
         }
-        multiply<Pair>(shape.tokens, shape.width / 2, columns.vectors, reinterpret_cast<const Pair*>(a),
+        multiply<Pair>(shape.tokens, shape.width / 2, columns.vectors, reinterpret_cast<const Pair*>(left),
                        shape.width / 2, 1, width_rows, ahead, done);
     }
     // a (tokens x `depth`) b (tokens x width), for `done`.

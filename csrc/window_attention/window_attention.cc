@@ -63,32 +63,20 @@ namespace {
 
 // The tasks' sums of bias gradients (window parts, heads, tokens, stride), added up in the order of the parts.
 struct BiasSums {
+    const Kernel& kernel;
+    const Problem& problem;
+    std::int64_t parts;
+    std::size_t head_bytes;
     char* sums;
-    int stride;
-    std::size_t item;
 
-    std::size_t head_size(const Problem& problem) const { return static_cast<std::size_t>(problem.tokens) * stride; }
+    std::size_t bytes() const { return parts * problem.heads * head_bytes; }
+    char* of(std::int64_t part, int head) const { return sums + (part * problem.heads + head) * head_bytes; }
 
     // Into grad_bias (heads, tokens, tokens).
-    template <class C>
-    void add_up(const Problem& problem, const Division& division, int head, char* grad_bias) const {
-        C* target = reinterpret_cast<C*>(grad_bias) + static_cast<std::size_t>(head) * problem.tokens * problem.tokens;
-        for (int i = 0; i < problem.tokens; ++i, target += problem.tokens) {
-            for (std::int64_t part = 0; part < division.window_parts; ++part) {
-                const C* source = reinterpret_cast<const C*>(sums) +
-                                  (part * problem.heads + head) * head_size(problem) +
-                                  static_cast<std::size_t>(i) * stride;
-                if (part) {
-                    for (int j = 0; j < problem.tokens; ++j) target[j] += source[j];
-                } else {
-                    std::copy_n(source, problem.tokens, target);
-                }
-            }
-        }
-    }
-    void add_up(const Problem& problem, const Division& division, int head, const TensorView& grad_bias) const {
-        const auto function = grad_bias.dtype == DType::float64 ? &BiasSums::add_up<double> : &BiasSums::add_up<float>;
-        (this->*function)(problem, division, head, grad_bias.data);
+    void add_up(int head, const TensorView& grad_bias) const {
+        const std::ptrdiff_t size = static_cast<std::ptrdiff_t>(problem.tokens) * problem.tokens;
+        kernel.add_up(problem.tokens, of(0, head), problem.heads * head_bytes, parts,
+                      grad_bias.data + head * size * item_size(grad_bias.dtype), problem.narrow_bias);
     }
 };
 
@@ -101,39 +89,37 @@ void backward(const Arguments& arguments, const TensorView& grad_output, const T
     const std::int64_t tokens = problem.tokens;
 
     if (is_empty(problem)) {
-        if (grad_bias) std::memset(grad_bias->data, 0, item_size(dtype) * problem.heads * tokens * tokens);
+        if (grad_bias) std::memset(grad_bias->data, 0, item_size(grad_bias->dtype) * problem.heads * tokens * tokens);
         if (grad_logit_scale) std::memset(grad_logit_scale->data, 0, item_size(dtype) * problem.heads);
         return;
     }
     const Kernel& kernel = kernel_of(arguments.qkv->dtype);
     const Division division(problem, 8);
-    BiasSums bias_sums{nullptr, kernel.bias_stride(problem.tokens), static_cast<std::size_t>(item_size(dtype))};
-    const std::size_t head_bytes = bias_sums.item * bias_sums.head_size(problem),
-                      sum_bytes = grad_bias ? division.window_parts * problem.heads * head_bytes : 0,
+    const std::size_t head_bytes =
+                          item_size(dtype) * static_cast<std::size_t>(tokens) * kernel.bias_stride(problem.tokens),
                       piece = kernel.scratch_bytes(problem, division.most_heads(), true);
-    Memory memory(aligned(sum_bytes) + Scratch::bytes(arguments.threads, piece));
-    bias_sums.sums = memory.take(sum_bytes);
+    BiasSums bias_sums{kernel, problem, grad_bias ? division.window_parts : 0, head_bytes, nullptr};
+    Memory memory(aligned(bias_sums.bytes()) + Scratch::bytes(arguments.threads, piece));
+    bias_sums.sums = memory.take(bias_sums.bytes());
     Scratch scratch(arguments.threads, piece, memory);
     std::vector<double> logit_scale_sums(grad_logit_scale ? division.window_parts * problem.heads : 0);
     parallel_for(division.tasks(), arguments.threads, [&](std::int64_t i) {
         const Task task = division.task(i);
-        const std::size_t first = i / division.head_parts * problem.heads + task.head_begin;
-        char* bias_sum = grad_bias ? bias_sums.sums + first * head_bytes : nullptr;
+        const std::int64_t part = i / division.head_parts;
+        char* bias_sum = grad_bias ? bias_sums.of(part, task.head_begin) : nullptr;
         if (bias_sum) std::memset(bias_sum, 0, (task.head_end - task.head_begin) * head_bytes);
         scratch.lend([&](char* memory) {
-            kernel.backward(problem, task, memory, bias_sum,
-                            grad_logit_scale ? logit_scale_sums.data() + first : nullptr);
+            kernel.backward(
+                problem, task, memory, bias_sum,
+                grad_logit_scale ? logit_scale_sums.data() + part * problem.heads + task.head_begin : nullptr);
         });
         if (!grad_bias || division.window_parts > 1) return;
-        for (int head = task.head_begin; head < task.head_end; ++head) {
-            bias_sums.add_up(problem, division, head, *grad_bias);
-        }
+        for (int head = task.head_begin; head < task.head_end; ++head) bias_sums.add_up(head, *grad_bias);
     });
 
     if (grad_bias && division.window_parts > 1) {
-        parallel_for(problem.heads, arguments.threads, [&](std::int64_t head) {
-            bias_sums.add_up(problem, division, static_cast<int>(head), *grad_bias);
-        });
+        parallel_for(problem.heads, arguments.threads,
+                     [&](std::int64_t head) { bias_sums.add_up(static_cast<int>(head), *grad_bias); });
     }
     for (int head = 0; grad_logit_scale && head < problem.heads; ++head) {
         double sum = 0;

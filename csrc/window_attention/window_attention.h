@@ -10,7 +10,7 @@ struct Extent {
 };
 
 // Arguments of both passes. Bias (heads, tokens, tokens), mask (windows of an image, tokens, tokens) and logit_scale
-// (heads,) are contiguous, or null: float64 where qkv is, else float32.
+// (heads,) are contiguous, or null: float64 where qkv is, else float32. On a CPU, bias may be of qkv's dtype too.
 struct Arguments {
     const TensorView* qkv;  // (batch, height, width, 3 * channels), channels side by side
     const TensorView *bias, *mask, *logit_scale;

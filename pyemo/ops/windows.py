@@ -174,7 +174,7 @@ def _run_native(
     output = _fake(qkv)
     wide = _wide_dtype(qkv)
     # A view does not keep its tensor alive: the copies need names.
-    qkv, bias, mask, logit_scale = _packed(qkv), _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
+    qkv, bias, mask, logit_scale = _packed(qkv), _readable(bias, qkv), _dense(mask, wide), _dense(logit_scale, wide)
     native.window_attention(
         tensor_view(qkv),
         _view(bias),
@@ -247,9 +247,9 @@ def _run_native_backward(
     *geometry, wants_bias, wants_logit_scale = geometry_and_wishes
     wide = _wide_dtype(qkv)
     grad_qkv = _empty_like(qkv, qkv.dtype)
-    grad_bias = _empty_like(bias, wide) if wants_bias and bias is not None else None
+    dense_bias, dense_mask, dense_logit_scale = _readable(bias, qkv), _dense(mask, wide), _dense(logit_scale, wide)
+    grad_bias = _empty_like(dense_bias, dense_bias.dtype) if wants_bias and dense_bias is not None else None
     grad_logit_scale = _empty_like(logit_scale, wide) if wants_logit_scale and logit_scale is not None else None
-    dense_bias, dense_mask, dense_logit_scale = _dense(bias, wide), _dense(mask, wide), _dense(logit_scale, wide)
     packed_grad, packed_qkv = _packed(grad), _packed(qkv)
     native.window_attention_backward(
         tensor_view(packed_grad),
@@ -340,6 +340,11 @@ def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
     if tensor is None or (tensor.dtype == dtype and tensor.is_contiguous()):  # asked first, since both calls take time
         return tensor
     return tensor.to(dtype).contiguous()
+
+
+def _readable(bias: Tensor | None, qkv: Tensor) -> Tensor | None:
+    """A bias as the CPU's kernels take it: of qkv's dtype, or of the one that they compute in."""
+    return _dense(bias, qkv.dtype if bias is not None and bias.dtype == qkv.dtype else _wide_dtype(qkv))
 
 
 def _view(tensor: Tensor | None) -> View | None:

@@ -239,6 +239,27 @@ def test_dtypes_beside_qkv(isa: str) -> None:
         assert [tensor.grad.dtype for tensor in others[:2]] == [dtype] * 2  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
+@pytest.mark.parametrize(("window", "images"), [((7, 7), 1), ((3, 5), 3), ((7, 7), 20)])  # the last two in parts
+def test_a_bias_of_the_dtype_of_the_map(isa: str, window: tuple[int, int], images: int, dtype: torch.dtype) -> None:
+    """It is read, and its gradient written, without a copy: as a wide bias of the same values."""
+    torch.manual_seed(0)
+    tokens = window[0] * window[1]
+    qkv = torch.randn(images, 2 * window[0], window[1], 3 * 32).to(dtype)
+    grad = torch.randn(images, 2 * window[0], window[1], 32).to(dtype)
+    narrow = torch.randn(2, tokens, tokens).to(dtype)
+    results = []
+    for bias in (narrow, narrow.to(torch.promote_types(dtype, torch.float32))):
+        leaf, bias = qkv.clone().requires_grad_(), bias.clone().requires_grad_()
+        output = window_attention(leaf, bias, num_heads=2, window_size=window)
+        results.append((output, *torch.autograd.grad(output, (leaf, bias), grad)))
+    (output, grad_qkv, grad_bias), (wide_output, wide_grad_qkv, wide_grad_bias) = results
+    assert grad_bias.dtype == dtype
+    assert torch.equal(output, wide_output)
+    assert torch.equal(grad_qkv, wide_grad_qkv)
+    assert torch.equal(grad_bias, wide_grad_bias.to(dtype))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("part", ["q", "k", "v", "bias", "mask"])

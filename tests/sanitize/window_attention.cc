@@ -57,12 +57,14 @@ class WindowAttentionProblem : public Problem {
         const Freedom read{false, true}, written{false, false};
         qkv_.emplace(input(dtype_, qkv, any_layout(random, qkv, read), -1, 1, a.qkv));
         grad_output_.emplace(input(dtype_, output, any_layout(random, output, read), -1, 1, a.grad_output));
-        const auto parameter = [&](const Sizes& sizes, double low, double high, std::vector<double>& values) {
-            return input(wide, sizes, contiguous(sizes, random.between(0, 3)), low, high, values);
+        const auto parameter = [&](DType dtype, const Sizes& sizes, double low, double high,
+                                   std::vector<double>& values) {
+            return input(dtype, sizes, contiguous(sizes, random.between(0, 3)), low, high, values);
         };
-        if (!random.one_in(4)) bias_.emplace(parameter(bias, -1, 1, a.bias));
-        if (random.one_in(3)) mask_.emplace(parameter(mask, -2, 1, a.mask));
-        if (cosine) logit_scale_.emplace(parameter(heads, 0.5, 10, a.logit_scale));
+        const DType bias_dtype = random.one_in(2) ? dtype_ : wide;
+        if (!random.one_in(4)) bias_.emplace(parameter(bias_dtype, bias, -1, 1, a.bias));
+        if (random.one_in(3)) mask_.emplace(parameter(wide, mask, -2, 1, a.mask));
+        if (cosine) logit_scale_.emplace(parameter(wide, heads, 0.5, 10, a.logit_scale));
         a.scale = cosine ? 1 : random.uniform(0.1, 1);
         threads_ = random.between(1, 2);
 
@@ -75,8 +77,8 @@ class WindowAttentionProblem : public Problem {
         const auto gradient_of = [&](const char* name, const std::optional<Tensor>& parameter, const Sizes& sizes,
                                      const Sums& expected) {
             if (!parameter || random.one_in(4)) return -1;
-            results.push_back(
-                {name, Tensor(wide, sizes, contiguous(sizes, random.between(0, 3))), near(expected, tolerance)});
+            results.push_back({name, Tensor(parameter->view().dtype, sizes, contiguous(sizes, random.between(0, 3))),
+                               near(expected, tolerance)});
             return static_cast<int>(results.size()) - 1;
         };
         grad_bias_ = gradient_of("gradient of bias", bias_, bias, sums.grad_bias);
@@ -98,7 +100,7 @@ class WindowAttentionProblem : public Problem {
         const auto extent = [](window::Extent e) { return std::to_string(e.height) + "x" + std::to_string(e.width); };
         return "window " + extent(a.window) + ", shift " + extent(a.shift) + ", " + std::to_string(a.heads) +
                " heads of " + std::to_string(a.head_dim) + ", qkv " + qkv_->describe() + ", output " +
-               results[0].tensor.describe() + (bias_ ? ", bias" : "") + (mask_ ? ", mask" : "") +
+               results[0].tensor.describe() + (bias_ ? ", bias " + bias_->describe() : "") + (mask_ ? ", mask" : "") +
                (logit_scale_ ? ", logit_scale" : "") + ", threads " + std::to_string(threads_);
     }
 

@@ -127,6 +127,7 @@ bool is_fast(int device, DType dtype, int head_dim, int tokens, bool backward) {
 }
 
 void forward(const Queue& queue, const Arguments& arguments, const TensorView& output) {
+    require_wide_bias(arguments);
     const Problem problem = make_problem(arguments, output, "the output");
     if (is_empty(problem)) return;
     const DType dtype = arguments.qkv->dtype;
@@ -142,6 +143,7 @@ void forward(const Queue& queue, const Arguments& arguments, const TensorView& o
 
 std::int64_t backward_workspace(int device, const Arguments& arguments, const TensorView& grad_output, bool wants_bias,
                                 bool wants_logit_scale) {
+    require_wide_bias(arguments);
     const Problem problem = make_problem(arguments, grad_output, "the output's gradient");
     if (is_empty(problem)) return 0;
     const DType dtype = arguments.qkv->dtype;
@@ -153,6 +155,7 @@ std::int64_t backward_workspace(int device, const Arguments& arguments, const Te
 
 void backward(const Queue& queue, const Arguments& arguments, const TensorView& grad_output, const TensorView& grad_qkv,
               const TensorView* grad_bias, const TensorView* grad_logit_scale, void* workspace) {
+    require_wide_bias(arguments);
     const Problem problem = make_backward_problem(arguments, grad_output, grad_qkv, grad_bias, grad_logit_scale);
     const DType dtype = arguments.qkv->dtype, wide = compute_dtype(dtype);
     const std::int64_t heads = problem.heads, tokens = problem.tokens;
