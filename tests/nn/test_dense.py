@@ -69,7 +69,8 @@ def test_values_and_gradients(shape: tuple[int, ...], bias: bool, dtype: torch.d
         torch.autograd.grad(result, given, dy.to(result.dtype))
         for result, given in zip(results, (inputs, inputs, exact), strict=True)
     ]
-    assert products == ["none", "none"]
+    # In bfloat16, the gradient of the input is a product of PyTorch's.
+    assert products == ["none"] * (1 if dtype == torch.bfloat16 else 2)
     for each in zip(*grads, strict=True):
         compare(*each)
     with torch.no_grad():
@@ -188,7 +189,7 @@ def test_gelu(approximate: str, bias: bool, dtype: torch.dtype, products: list[s
         torch.autograd.grad(result, given, dy.to(result.dtype))
         for result, given in zip(results, (inputs, inputs, exact), strict=True)
     ]
-    assert products == ["gelu", "none", "none"]
+    assert products == ["gelu", "none"] if dtype == torch.bfloat16 else ["gelu", "none", "none"]
     for each in zip(*grads, strict=True):
         compare(*each)
 

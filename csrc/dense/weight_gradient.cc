@@ -1,14 +1,10 @@
-#include "dense/dense.h"
-
 #include <algorithm>
-#include <cstring>
-#include <string>
 
-#include "common/error.h"
-#include "common/huge_pages.h"
 #include "common/isa.h"
 #include "common/parallel.h"
 #include "common/scratch.h"
+#include "dense/checks.h"
+#include "dense/dense.h"
 #include "dense/kernels.h"
 
 PYEMO_DISPATCH(dense::Kernels, dense_kernels)
@@ -16,53 +12,6 @@ PYEMO_DISPATCH(dense::Kernels, dense_kernels)
 namespace pyemo::dense {
 
 namespace {
-
-void require(bool condition, const std::string& message) {
-    if (!condition) throw std::invalid_argument("dense: " + message);
-}
-
-void require_like(const TensorView& view, const char* what, const TensorView& x) {
-    bool fits = view.ndim == x.ndim;
-    for (int d = 0; fits && d < x.ndim; ++d) fits = view.sizes[d] == x.sizes[d];
-    require(fits, std::string(what) + " " + view.describe() + " must be of the shape of " + x.describe());
-}
-
-void require_dtype(const TensorView& view, const char* what, DType dtype) {
-    if (view.dtype == dtype) return;
-    throw DTypeError("dense: " + std::string(what) + " must be " + name(dtype) + ", got " + view.describe());
-}
-
-void require_contiguous(const TensorView& view, const char* what) {
-    require(view.is_contiguous(), std::string(what) + " must be contiguous");
-}
-
-void require_kernel(bool there, DType dtype) {
-    if (!there) throw DTypeError("dense: no kernel for " + std::string(name(dtype)) + " on " + name(active_isa()));
-}
-
-void require_matrix(const TensorView& view, const char* what) {
-    require(view.ndim == 2 && view.sizes[0] > 0 && view.sizes[1] > 0,
-            std::string(what) + " must be a matrix, not empty, got " + view.describe());
-    require(view.sizes[1] == 1 || view.strides[1] == 1, std::string(what) + " must have its columns side by side");
-}
-
-void require_vector(const TensorView* view, const char* what, std::int64_t size, DType dtype) {
-    if (!view) return;
-    require(view->ndim == 1 && view->sizes[0] == size,
-            std::string(what) + " must be of shape (" + std::to_string(size) + "), got " + view->describe());
-    require_contiguous(*view, what);
-    require_dtype(*view, what, dtype);
-}
-
-std::int64_t count_of(const TensorView& view) {
-    std::int64_t count = 1;
-    for (int d = 0; d < view.ndim; ++d) count *= view.sizes[d];
-    return count;
-}
-
-std::int64_t divided(std::int64_t value, std::int64_t by) { return (value + by - 1) / by; }
-
-const Kernels& kernels() { return dense_kernels(); }
 
 // How the rows and the product are divided into tasks. The product's parts are sums of their own, so they may depend on
 // the number of threads; those of the rows may not, or the results would too.
@@ -106,51 +55,7 @@ struct Division {
 
 }  // namespace
 
-bool has_gelu(DType dtype) { return kernels().gelu[static_cast<int>(dtype)]; }
-bool has_weight_gradient(DType dtype) { return kernels().weight_gradient[static_cast<int>(dtype)].compute; }
-
-void gelu(const TensorView& x, const TensorView& y, int threads) {
-    require_kernel(has_gelu(x.dtype), x.dtype);
-    require_like(y, "the output", x);
-    require_dtype(y, "the output", x.dtype);
-    require_contiguous(x, "the input");
-    require_contiguous(y, "the output");
-    constexpr std::int64_t kChunk = 1 << 14;  // elements; too few to be worth waking a second thread
-    const std::int64_t count = count_of(x), size = item_size(x.dtype);
-    prefer_huge_pages(y.data, count * size);
-    parallel_for(divided(count, kChunk), threads, [&](std::int64_t i) {
-        const std::int64_t begin = i * kChunk, length = std::min(kChunk, count - begin);
-        kernels().gelu[static_cast<int>(x.dtype)](x.data + begin * size, y.data + begin * size, length);
-    });
-}
-
-void gelu_backward(const TensorView& dy, const TensorView& x, const TensorView& dx, const TensorView* grad_bias,
-                   int threads) {
-    require_kernel(has_gelu(x.dtype), x.dtype);
-    require_matrix(x, "the input");
-    for (const auto& [view, what] : {std::pair(&dy, "the gradient of the output"), std::pair(&dx, "the gradient")}) {
-        require_like(*view, what, x);
-        require_dtype(*view, what, x.dtype);
-        require_contiguous(*view, what);
-    }
-    require_contiguous(x, "the input");
-    const std::int64_t rows = x.sizes[0], columns = x.sizes[1], size = item_size(x.dtype);
-    require_vector(grad_bias, "the gradient of the bias", columns, x.dtype);
-
-    constexpr std::int64_t kChunk = 1 << 15, kMostParts = 256;
-    const std::int64_t parts = std::clamp<std::int64_t>(rows * columns / kChunk, 1, std::min(rows, kMostParts));
-    Memory memory(grad_bias ? parts * columns * sizeof(float) : 0);
-    float* sums = grad_bias ? reinterpret_cast<float*>(memory.take(parts * columns * sizeof(float))) : nullptr;
-    prefer_huge_pages(dx.data, rows * columns * size);
-    parallel_for(parts, threads, [&](std::int64_t i) {
-        const std::int64_t begin = i * rows / parts, end = (i + 1) * rows / parts, offset = begin * columns * size;
-        if (sums) std::fill_n(sums + i * columns, columns, 0.f);
-        kernels().gelu_backward[static_cast<int>(x.dtype)](dy.data + offset, x.data + offset, dx.data + offset,
-                                                           end - begin, columns, sums ? sums + i * columns : nullptr);
-    });
-    if (!sums) return;
-    kernels().add[static_cast<int>(x.dtype)](sums, static_cast<int>(parts), columns, columns, grad_bias->data);
-}
+bool has_weight_gradient(DType dtype) { return dense_kernels().weight_gradient[static_cast<int>(dtype)].compute; }
 
 void weight_gradient(const TensorView& dy, const TensorView& x, const TensorView& grad_weight,
                      const TensorView* grad_bias, int threads) {
@@ -167,8 +72,8 @@ void weight_gradient(const TensorView& dy, const TensorView& x, const TensorView
     const Division division(x.sizes[0], dy.sizes[1], x.sizes[1], threads);
     require_vector(grad_bias, "the gradient of the bias", division.outputs, x.dtype);
 
-    const WeightGradient& kernel = kernels().weight_gradient[static_cast<int>(x.dtype)];
-    const Add add = kernels().add[static_cast<int>(x.dtype)];
+    const WeightGradient& kernel = dense_kernels().weight_gradient[static_cast<int>(x.dtype)];
+    const Add add = dense_kernels().add[static_cast<int>(x.dtype)];
     const std::int64_t size = item_size(x.dtype), product_row = division.product_row(),
                        product_size = division.outputs * product_row;
     // Of a single slice, products become the result at once: where they are, or while they are in the cache.
