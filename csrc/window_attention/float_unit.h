@@ -46,13 +46,10 @@ struct TokenRows {
 
     void read(const Problem& problem, const Map& map, const std::ptrdiff_t* offsets, int channel) {
         const char* from = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(T));
-        for (int i = 0; i < problem.tokens; ++i) {
-            if (in_place) {
-                at[i] = reinterpret_cast<const C*>(from + offsets[i]);
-            } else {
-                read_row<T, C>(from + offsets[i], problem.head_dim, copies + i * width);
-                at[i] = copies + i * width;
-            }
+        for (int i = 0; in_place && i < problem.tokens; ++i) at[i] = reinterpret_cast<const C*>(from + offsets[i]);
+        for (int i = 0; !in_place && i < problem.tokens; ++i) {
+            read_row<T, C>(from + offsets[i], problem.head_dim, copies + i * width);
+            at[i] = copies + i * width;
         }
     }
 };

@@ -47,9 +47,8 @@ struct PairedRows {
 
     void read(const Problem& problem, const Map& map, const std::ptrdiff_t* offsets, int channel) {
         const char* from = map.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
-        for (int i = 0; i < tokens; ++i) {
-            at[i] = reinterpret_cast<const bfloat16*>(from + offsets[i]);
-            if (in_place) continue;
+        for (int i = 0; i < tokens; ++i) at[i] = reinterpret_cast<const bfloat16*>(from + offsets[i]);
+        for (int i = 0; !in_place && i < tokens; ++i) {
             std::memcpy(static_cast<void*>(copies + i * width), at[i], sizeof(bfloat16) * problem.head_dim);
             at[i] = copies + i * width;
         }

@@ -23,10 +23,19 @@ struct Tasks {
         const Columns<C> columns(tokens);
         C* const last = to + static_cast<std::ptrdiff_t>(tokens) * columns.stride;
         clear(last, columns.stride);
+        const Vec<C> log2e = broadcast(C(pyemo::window::kLog2E));
         for (int i = 0; i < tokens; ++i, to += columns.stride) {
-            clear(to, columns.stride);
-            if (from) read_row<From, C>(reinterpret_cast<const char*>(from + i * tokens), tokens, to);
-            for (int j = 0; j < columns.stride; j += kLanes<C>) store(to + j, load(to + j) * C(pyemo::window::kLog2E));
+            if (!from) {
+                clear(to, columns.stride);
+            } else if (tokens < kLanes<C>) {
+                read_row<From, C>(reinterpret_cast<const char*>(from), tokens, to);
+                store(to, load(to) * log2e);
+            } else {
+                for (int j = 0; j + kLanes<C> <= tokens; j += kLanes<C>) store(to + j, load(from + j) * log2e);
+                // The last ones, some of them once more.
+                store(to + tokens - kLanes<C>, load(from + tokens - kLanes<C>) * log2e);
+            }
+            if (from) from += tokens;
             last[i] = to[tokens - 1];
             for (int j = tokens; j < columns.vectors * kLanes<C>; ++j) to[j] = -Ieee<C>::kInfinity;
         }

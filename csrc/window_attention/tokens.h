@@ -34,12 +34,20 @@ struct Window {
           row(index / problem.columns_of_windows % problem.rows_of_windows),
           column(index % problem.columns_of_windows) {}
 
-    // The bytes from the map's begin to each token, seen through the cyclic shift.
-    void place(const Problem& problem, const Map& map, std::ptrdiff_t* offsets) const {
+    // The bytes from the map's begin to each token, seen through the cyclic shift. `pattern`: from a window's first
+    // token to each, where the shift has not torn the window apart.
+    void place(const Problem& problem, const Map& map, const std::ptrdiff_t* pattern, std::ptrdiff_t* offsets) const {
+        const std::int64_t top = row * problem.window_height + problem.shift_height,
+                           left = column * problem.window_width + problem.shift_width;
+        if (top + problem.window_height <= problem.height && left + problem.window_width <= problem.width) {
+            const std::ptrdiff_t first = image * map.batch + top * map.row + left * map.column;
+            for (int token = 0; token < problem.tokens; ++token) offsets[token] = first + pattern[token];
+            return;
+        }
         for (int y = 0, token = 0; y < problem.window_height; ++y) {
-            const std::int64_t map_row = (row * problem.window_height + y + problem.shift_height) % problem.height;
+            const std::int64_t map_row = (top + y) % problem.height;
             const std::ptrdiff_t start = image * map.batch + map_row * map.row;
-            std::int64_t map_column = (column * problem.window_width + problem.shift_width) % problem.width;
+            std::int64_t map_column = left % problem.width;
             for (int x = 0; x < problem.window_width; ++x, ++token) {
                 offsets[token] = start + map_column * map.column;
                 if (++map_column == problem.width) map_column = 0;
@@ -75,10 +83,19 @@ struct Places {
           output(take<std::ptrdiff_t>(scratch, tokens)),
           grad_qkv(take<std::ptrdiff_t>(scratch, tokens)) {}
 
-    void set(const Problem& problem, const Window& window) const {
-        window.place(problem, problem.qkv, qkv);
-        window.place(problem, problem.output, output);
-        if (problem.grad_qkv.data) window.place(problem, problem.grad_qkv, grad_qkv);
+    // From the first token of a window to each.
+    void set_pattern(const Problem& problem) const {
+        for (int token = 0; token < problem.tokens; ++token) {
+            const int y = token / problem.window_width, x = token % problem.window_width;
+            qkv[token] = y * problem.qkv.row + x * problem.qkv.column;
+            output[token] = y * problem.output.row + x * problem.output.column;
+            grad_qkv[token] = y * problem.grad_qkv.row + x * problem.grad_qkv.column;
+        }
+    }
+    void set(const Problem& problem, const Window& window, const Places& pattern) const {
+        window.place(problem, problem.qkv, pattern.qkv, qkv);
+        window.place(problem, problem.output, pattern.output, output);
+        if (problem.grad_qkv.data) window.place(problem, problem.grad_qkv, pattern.grad_qkv, grad_qkv);
     }
 };
 
@@ -88,16 +105,20 @@ class Route {
     Route(const Problem& problem, bool backward, int element_bytes, char*& scratch)
         : problem_(problem),
           head_bytes_(static_cast<std::ptrdiff_t>(problem.head_dim) * element_bytes),
+          pattern_(problem.tokens, scratch),
           here_(problem.tokens, scratch),
           there_(problem.tokens, scratch),
           ahead_(take<const char*>(scratch, Ahead::room(lines(problem, backward, head_bytes_), steps(problem))),
                  steps(problem)) {}
 
-    void begin(const Task& task) { there_.set(problem_, Window(problem_, task.window_begin)); }
+    void begin(const Task& task) {
+        pattern_.set_pattern(problem_);
+        there_.set(problem_, Window(problem_, task.window_begin), pattern_);
+    }
     void enter(const Task& task, std::int64_t window) {
         std::swap(here_, there_);
         next_ = window + 1 < task.window_end ? &there_ : nullptr;
-        if (next_) there_.set(problem_, Window(problem_, window + 1));
+        if (next_) there_.set(problem_, Window(problem_, window + 1), pattern_);
     }
     void enter_head(const Task& task, int head) {
         const bool last = head + 1 == task.head_end;
@@ -131,7 +152,7 @@ class Route {
 
     const Problem& problem_;
     std::ptrdiff_t head_bytes_;
-    Places here_, there_;
+    Places pattern_, here_, there_;
     const Places* next_ = nullptr;
     Ahead ahead_;
 };
