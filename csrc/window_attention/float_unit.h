@@ -13,19 +13,25 @@ namespace pyemo::PYEMO_ISA::window {
 // Copies rows side by side, which products are faster with than with rows far apart, and finds the product of each with
 // the row `factor` on the way, unless that is null.
 template <class T>
-inline void gather_rows(int rows, int width, const T* const* from, T* to, const T* factor, const RowValues<T>& numbers,
-                        T* dots) {
-    for (int i = 0; i < rows; ++i) {
-        Vec<T> sum = {};
-        for (int j = 0; j < width; j += kLanes<T>) {
-            const Vec<T> v = load(from[i] + j);
-            store(to + i * width + j, v);
-            if (factor) sum += v * load(factor + j);
+inline void gather_rows(int rows, int width, const T* const* from, T* to, const T* factor, T* dots) {
+    if (!factor) {
+        for (int i = 0; i < rows; ++i) {
+            for (int j = 0; j < width; j += kLanes<T>) store(to + i * width + j, load(from[i] + j));
         }
-        if (factor) numbers.store_wide(i, sum);
+        return;
     }
-    for (int i = 0; factor && i < rows; i += kLanes<T>) {
-        store(dots + i, numbers.reduce(i, [](Vec<T> x, Vec<T> y) { return x + y; }));
+    for (int first = 0; first < rows; first += kLanes<T>) {
+        Vec<T> sums[kLanes<T>] = {};
+#pragma GCC unroll 16
+        for (int k = 0; k < kLanes<T>; ++k) {
+            const int i = first + k;
+            for (int j = 0; i < rows && j < width; j += kLanes<T>) {
+                const Vec<T> v = load(from[i] + j);
+                store(to + i * width + j, v);
+                sums[k] += v * load(factor + j);
+            }
+        }
+        store(dots + first, reduce_each<T>(sums, [](Vec<T> x, Vec<T> y) { return x + y; }));
     }
 }
 
@@ -110,7 +116,7 @@ struct FloatUnit {
     // outside the vectors, it is left in `dots`.
     template <class Done>
     void multiply_transposed(const TokenRows<T, C>& a, const TokenRows<T, C>& b, C* to, const Done& done) {
-        gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, rows, dots);
+        gather_rows<C>(tokens, width, a.at, left, columns.single ? b.at[tokens - 1] : nullptr, dots);
         transpose<C>(
             columns.single ? tokens - 1 : tokens, width, [&](int i) { return b.at[i]; }, turned, columns.stride);
         const auto product = [&](const auto& done) {
