@@ -5,7 +5,8 @@
 
 namespace pyemo::window {
 
-// What the logits are computed in, and what everything beside the maps is given in, but the bias can be of their type.
+// What the logits are computed in, and what everything beside the maps is given in; on a CPU, a bias may be of the
+// maps' type instead.
 DType compute_dtype(DType dtype);
 
 // What to work on. Throw std::invalid_argument or DTypeError if the arguments do not fit together.

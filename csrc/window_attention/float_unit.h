@@ -181,7 +181,7 @@ struct FloatUnit {
         const std::ptrdiff_t* const offsets = route.places().grad_qkv;
         if constexpr (kFused) {
             if (width == problem.head_dim && !inverse) {
-                product(Gradient<T, C>{to, offsets, factor});
+                product(TokenGradient<T, C>{to, offsets, factor});
                 return 0;
             }
         }
@@ -223,7 +223,8 @@ struct FloatUnit {
         const Scaling<C> scales = weigh(head, bias, window_mask);
         const C factor = scales.all;
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_transposed(grad, value, grad_scores, Gradients<C>{grad_scores, scores, columns.stride, rows});
+        multiply_transposed(grad, value, grad_scores,
+                            ProbabilityGradients<C>{grad_scores, scores, columns.stride, rows});
         columns.put_last(rows.last, scores);
         columns.put_last(dots, grad_scores);
         softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);

@@ -67,7 +67,7 @@ struct Output {
 // Such products times a factor, on their way into the rows of a gradient, of a head_dim that is a multiple of the
 // vectors.
 template <class T, class C>
-struct Gradient {
+struct TokenGradient {
     char* to;
     const std::ptrdiff_t* offsets;
     C factor;

@@ -124,7 +124,7 @@ struct PairUnit {
         char* const to = problem.grad_qkv.data + channel * static_cast<std::ptrdiff_t>(sizeof(bfloat16));
         const std::ptrdiff_t* const offsets = route.places().grad_qkv;
         if (width == problem.head_dim && !inverse) {
-            multiplied(Gradient<bfloat16, float>{to, offsets, factor});
+            multiplied(TokenGradient<bfloat16, float>{to, offsets, factor});
             return;
         }
         multiplied(Store<float>{product, width});
@@ -197,7 +197,7 @@ struct PairUnit {
         softmax<kDegree>(logits, scores, columns.stride);
         columns.put_last(numbers.last, scores);
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_rows(grad, value, Gradients<float>{grad_scores, scores, rows, numbers});
+        multiply_rows(grad, value, ProbabilityGradients<float>{grad_scores, scores, rows, numbers});
         columns.put_last(numbers.last, grad_scores);
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;

@@ -183,7 +183,7 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride) {
 // The gradients of the probabilities, stored in rows of `stride`. Of products in registers, see simd::multiply. Their
 // products with the powers are added up in rows.wide.
 template <class T>
-struct Gradients {
+struct ProbabilityGradients {
     T* values;
     const T* powers;
     std::ptrdiff_t stride;
