@@ -1,7 +1,7 @@
 #include "dense/kernels.h"
 
+#include "common/simd_sums.h"
 #include "dense/gelu_kernel.h"
-#include "dense/sums.h"
 #include "dense/weight_gradient_kernel.h"
 
 namespace pyemo::PYEMO_ISA {
@@ -10,7 +10,7 @@ namespace {
 
 template <class T>
 constexpr void set_gelu(pyemo::dense::Kernels& kernels, DType dtype) {
-    kernels.add[static_cast<int>(dtype)] = dense::add<T>;
+    kernels.add[static_cast<int>(dtype)] = simd::add<T, float>;
     kernels.gelu[static_cast<int>(dtype)] = dense::GeluKernel<T>::forward;
     kernels.gelu_backward[static_cast<int>(dtype)] = dense::GeluKernel<T>::backward;
 }

@@ -36,7 +36,7 @@ struct WeightGradient {
 };
 
 // out = the sum of so many rows of `count` elements, which are `stride` apart.
-using Add = void (*)(const float* terms, int rows, std::ptrdiff_t stride, std::int64_t count, char* out);
+using Add = void (*)(const float* terms, std::int64_t rows, std::ptrdiff_t stride, std::int64_t count, char* out);
 
 constexpr int kMostLanes = 16;  // of float: rows of products begin at multiples of as many
 

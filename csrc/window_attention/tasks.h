@@ -1,8 +1,8 @@
 // The kernels of a dtype, made of what works on one head of one window. For kernel sources only.
 #pragma once
 
+#include "common/simd_sums.h"
 #include "window_attention/kernels.h"
-#include "window_attention/output.h"
 #include "window_attention/rows.h"
 #include "window_attention/softmax.h"
 #include "window_attention/tokens.h"
@@ -73,26 +73,14 @@ struct Tasks {
         });
     }
 
-    template <class To>
-    static void add_up(int tokens, const char* sums, std::size_t part_bytes, std::int64_t parts, To* target) {
-        const int stride = bias_stride(tokens);
-        for (int i = 0; i < tokens; ++i, target += tokens) {
-            for (int j = 0; j < tokens; j += kLanes<C>) {
-                const char* from = sums + (static_cast<std::ptrdiff_t>(i) * stride + j) * sizeof(C);
-                Vec<C> sum[1] = {load(reinterpret_cast<const C*>(from))};
-                for (std::int64_t part = 1; part < parts; ++part) {
-                    sum[0] += load(reinterpret_cast<const C*>(from + part * part_bytes));
-                }
-                write_part<false>(sum, tokens, j, target);
-            }
-        }
-    }
     static void add_up(int tokens, const char* sums, std::size_t part_bytes, std::int64_t parts, char* target,
                        bool narrow) {
-        if (narrow) {
-            add_up(tokens, sums, part_bytes, parts, reinterpret_cast<T*>(target));
-        } else {
-            add_up(tokens, sums, part_bytes, parts, reinterpret_cast<C*>(target));
+        const auto add = narrow ? simd::add<T, C> : simd::add<C, C>;
+        const std::ptrdiff_t row_bytes = tokens * static_cast<std::ptrdiff_t>(narrow ? sizeof(T) : sizeof(C));
+        for (int i = 0; i < tokens; ++i) {
+            const C* const row =
+                reinterpret_cast<const C*>(sums) + static_cast<std::ptrdiff_t>(i) * bias_stride(tokens);
+            add(row, parts, part_bytes / sizeof(C), tokens, target + i * row_bytes);
         }
     }
 

@@ -31,7 +31,7 @@ def in_memory(*tensors: Tensor | None) -> bool:
 
     Others are subclasses of ``Tensor``, batches of gradients, which have no memory, zeros that have none, and numbers whose sign is a flag.
     """
-    for tensor in tensors:  # not all(...), which takes half as long again
+    for tensor in tensors:  # not all(...), which takes longer, in every call
         if tensor is not None and (
             type(tensor) not in _PLAIN
             or not tensor.is_cpu

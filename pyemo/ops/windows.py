@@ -327,7 +327,7 @@ def _wide_dtype(qkv: Tensor) -> torch.dtype:
 
 
 def _empty_like(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """In half the time of ``new_empty``."""
+    """Contiguous. ``new_empty`` takes longer, in every call."""
     return torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
 
 

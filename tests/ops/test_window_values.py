@@ -240,7 +240,7 @@ def test_dtypes_beside_qkv(isa: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64], ids=str)
-@pytest.mark.parametrize(("window", "images"), [((7, 7), 1), ((3, 5), 3), ((7, 7), 20)])  # the last two in parts
+@pytest.mark.parametrize(("window", "images"), [((7, 7), 1), ((3, 5), 3), ((7, 7), 20)])  # the last in parts
 def test_a_bias_of_the_dtype_of_the_map(isa: str, window: tuple[int, int], images: int, dtype: torch.dtype) -> None:
     """It is read, and its gradient written, without a copy: as a wide bias of the same values."""
     torch.manual_seed(0)
