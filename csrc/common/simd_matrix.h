@@ -86,6 +86,20 @@ inline void multiply_add(Vec<float>& sum, Pair factor, Vec<Pair> row) {
 }
 #endif
 
+// What values in memory are multiplied as: bfloat16 as pairs, where there is an instruction for that.
+template <class T>
+struct FactorOf {
+    using type = T;
+};
+#if defined(__AVX512BF16__)
+template <>
+struct FactorOf<bfloat16> {
+    using type = Pair;
+};
+#endif
+template <class T>
+using Factor = typename FactorOf<T>::type;
+
 // What becomes of a product: it is stored. Another such function, of the same parameters, may use it while it is in
 // registers.
 template <class T>

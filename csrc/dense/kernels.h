@@ -35,8 +35,42 @@ struct WeightGradient {
     void (*compute)(const Part&, char* scratch);
 };
 
+// What becomes of an output of a layer, or, of a gradient of a GELU's output, what the GELU makes of it.
+enum class Then : int { nothing, gelu, gelu_tanh, gelu_backward };
+
+// (outputs x inputs), in one of the two directions without gaps. Strides count elements.
+struct Weights {
+    const char* data;
+    std::ptrdiff_t output, input;
+    int outputs, inputs;
+};
+
+// Some rows of a layer, and the outputs of some panels of its weights.
+struct Rows {
+    Matrix x;  // rows x inputs
+    std::int64_t rows;
+    const char* weights;  // packed
+    const float* bias;    // of whole panels
+    int inputs, outputs;
+    Then then;
+    Matrix y;       // rows x outputs, written
+    Matrix hidden;  // likewise: what the GELU is given; written where that is wanted, read for its gradient
+};
+
+struct Layer {
+    int panel;  // outputs that are packed together
+    int strip;  // rows that are computed together
+    std::size_t (*panel_bytes)(int inputs);
+    void (*pack)(const Weights&, int panel, char* to);
+    std::size_t (*scratch_bytes)(int inputs);
+    void (*compute)(const Rows&, char* scratch);
+};
+
 // out = the sum of so many rows of `count` elements, which are `stride` apart.
 using Add = void (*)(const float* terms, std::int64_t rows, std::ptrdiff_t stride, std::int64_t count, char* out);
+
+// to = so many elements as floats.
+using Widen = void (*)(const char* from, std::int64_t count, float* to);
 
 constexpr int kMostLanes = 16;  // of float: rows of products begin at multiples of as many
 
@@ -45,7 +79,9 @@ struct Kernels {
     Gelu gelu[kDTypeCount];
     GeluBackward gelu_backward[kDTypeCount];
     WeightGradient weight_gradient[kDTypeCount];
+    Layer layer[kDTypeCount];
     Add add[kDTypeCount];
+    Widen widen[kDTypeCount];
 };
 
 }  // namespace pyemo::dense

@@ -3,13 +3,11 @@
 
 #include <algorithm>
 
-#include "common/simd_matrix.h"
-#include "dense/kernels.h"
+#include "dense/packing.h"
 
 namespace pyemo::PYEMO_ISA::dense {
 
-using namespace simd;
-using pyemo::dense::Matrix, pyemo::dense::Part;
+using pyemo::dense::Part;
 
 // A product of some rows, stored, or added to those of the rows before.
 struct Accumulate {
@@ -35,19 +33,15 @@ struct Accumulate {
 template <class T>
 struct WeightGradientKernel {
     static constexpr bool kPairs = sizeof(T) == 2;
-#if defined(__AVX512BF16__)
-    using Factor = std::conditional_t<kPairs, Pair, float>;
-#else
-    using Factor = float;
-#endif
+    using F = Factor<T>;
     static constexpr int n = kLanes<float>;
     static constexpr int kRows = kPairs ? 512 : 128;           // of a block, which stays in the caches
     static constexpr int kDepth = kPairs ? kRows / 2 : kRows;  // of its product
 
     struct Scratch {
-        const Factor** rows;      // of the right factor
+        const F** rows;           // of the right factor
         std::ptrdiff_t* offsets;  // of the rows of a block, in bytes
-        Factor *left, *right;     // packed, if they have to be
+        F *left, *right;          // packed, if they have to be
         const char** lines;
 
         static std::size_t lines_of(const Part& p) {
@@ -72,36 +66,9 @@ struct WeightGradientKernel {
 
     static std::size_t scratch_bytes(const Part& p) { return Scratch(p, nullptr).bytes; }
 
-    static const T* row_of(const Matrix& m, std::int64_t row) {
-        return reinterpret_cast<const T*>(m.data) + row * m.row;
-    }
-
-    // Rows of a matrix, or pairs of them, one after the other, each with zeros up to `stride`.
-    static void pack(const Matrix& m, std::int64_t begin, int rows, int columns, int stride, Factor* to) {
-        for (int i = 0; i < rows; i += kPairs ? 2 : 1, to += stride) {
-            const T* first = row_of(m, begin + i);
-            int j = 0;
-            if constexpr (kPairs) {
-                const bool both = i + 1 < rows;
-                const T* second = both ? row_of(m, begin + i + 1) : first;
-                const Bits keep = Bits{} + (both ? 0xffff0000u : 0u);
-                for (; j + n <= columns; j += n) {
-                    const Bits pairs =
-                        widen(load_bits<HalfBits>(first + j)) | (widen(load_bits<HalfBits>(second + j)) << 16 & keep);
-                    store_bits(to + j, pairs);
-                }
-                for (; j < columns; ++j) to[j] = first[j].bits | (both ? std::uint32_t{second[j].bits} << 16 : 0);
-            } else {
-                std::memcpy(to, first, columns * sizeof(float));
-                j = columns;
-            }
-            for (; j < stride; ++j) to[j] = 0;
-        }
-    }
-
     static void add_sums(const Part& p, std::int64_t begin, int rows) {
         for (int i = 0; i < rows; ++i) {
-            const T* row = row_of(p.dy, begin + i);
+            const T* row = row_of<T>(p.dy, begin + i);
             int j = 0;
             for (; j + n <= p.outputs; j += n) store(p.sums + j, load(p.sums + j) + load(row + j));
             for (; j < p.outputs; ++j) p.sums[j] += value(row[j]);
@@ -115,7 +82,7 @@ struct WeightGradientKernel {
         for (const auto& [matrix, columns] : {std::pair(p.dy, p.outputs), std::pair(p.x, p.inputs)}) {
             if (rows <= 0) break;
             for (int i = 0; i < rows; ++i) offsets[i] = i * matrix.row * static_cast<std::ptrdiff_t>(sizeof(T));
-            ahead.add(reinterpret_cast<const char*>(row_of(matrix, begin)), offsets, rows,
+            ahead.add(reinterpret_cast<const char*>(row_of<T>(matrix, begin)), offsets, rows,
                       columns * static_cast<std::ptrdiff_t>(sizeof(T)));
         }
     }
@@ -127,18 +94,18 @@ struct WeightGradientKernel {
         for (std::int64_t begin = 0; begin < p.rows; begin += kRows) {
             const int rows = static_cast<int>(std::min<std::int64_t>(kRows, p.rows - begin));
             const int depth = kPairs ? (rows + 1) / 2 : rows;
-            const Factor* left;
+            const F* left;
             std::ptrdiff_t left_row;
             if constexpr (kPairs) {
-                pack(p.dy, begin, rows, p.outputs, p.outputs, scratch.left);
+                pack_rows<T>(p.dy, begin, rows, p.outputs, p.outputs, scratch.left);
                 left = scratch.left, left_row = p.outputs;
             } else {
-                left = row_of(p.dy, begin), left_row = p.dy.row;
+                left = row_of<T>(p.dy, begin), left_row = p.dy.row;
             }
-            if (packs(p)) pack(p.x, begin, rows, p.inputs, width, scratch.right);
+            if (packs(p)) pack_rows<T>(p.x, begin, rows, p.inputs, width, scratch.right);
             for (int k = 0; k < depth; ++k) {
                 if constexpr (!kPairs) {
-                    scratch.rows[k] = row_of(p.x, begin + k);
+                    scratch.rows[k] = row_of<T>(p.x, begin + k);
                     if (!packs(p)) continue;
                 }
                 scratch.rows[k] = scratch.right + static_cast<std::ptrdiff_t>(k) * width;
@@ -146,8 +113,8 @@ struct WeightGradientKernel {
             ahead.begin();
             fetch_later(p, begin + kRows, scratch.offsets, ahead);
             ahead.end();
-            multiply<Factor>(p.outputs, depth, width / n, left, 1, left_row, scratch.rows, ahead,
-                             Accumulate{p.product, p.product_row, begin == 0});
+            multiply<F>(p.outputs, depth, width / n, left, 1, left_row, scratch.rows, ahead,
+                        Accumulate{p.product, p.product_row, begin == 0});
             if (p.sums) add_sums(p, begin, rows);
         }
     }

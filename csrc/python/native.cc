@@ -10,6 +10,7 @@ namespace pyemo {
 
 void bind_color_deconvolution(py::module_& module);
 void bind_dense(py::module_& module);
+void bind_layer_norm(py::module_& module);
 void bind_window_attention(py::module_& module);
 void bind_spectrogram(py::module_& module);
 
@@ -36,6 +37,7 @@ PYBIND11_MODULE(_native, module) {
 
     bind_color_deconvolution(module);
     bind_dense(module);
+    bind_layer_norm(module);
     bind_window_attention(module);
     bind_spectrogram(module);
 }

@@ -30,14 +30,16 @@ struct Tasks {
             } else if (tokens < kLanes<C>) {
                 read_row<From, C>(reinterpret_cast<const char*>(from), tokens, to);
                 store(to, load(to) * log2e);
+                last[i] = to[tokens - 1];
             } else {
                 for (int j = 0; j + kLanes<C> <= tokens; j += kLanes<C>) store(to + j, load(from + j) * log2e);
                 // The last ones, some of them once more.
-                store(to + tokens - kLanes<C>, load(from + tokens - kLanes<C>) * log2e);
+                const Vec<C> end = load(from + tokens - kLanes<C>) * log2e;
+                if (!columns.single) store(to + tokens - kLanes<C>, end);
+                last[i] = end[kLanes<C> - 1];
             }
-            if (from) from += tokens;
-            last[i] = to[tokens - 1];
             for (int j = tokens; j < columns.vectors * kLanes<C>; ++j) to[j] = -Ieee<C>::kInfinity;
+            if (from) from += tokens;
         }
     }
     static void pack_bias(const Problem& problem, int head, C* to) {

@@ -47,7 +47,7 @@ class Machine:
         return size / self.copy_seconds(size)
 
     def gemm_peak(self, dtype: torch.dtype) -> float:
-        """Floating-point operations per second of the fastest of several square matrix products, on a CPU by MKL and by oneDNN."""
+        """Floating-point operations per second of the fastest of several square matrix products, on a CPU by PyTorch and by pyemo."""
         if dtype not in self._gemm_peaks:
             self._gemm_peaks[dtype] = self._measure_gemm_peak(dtype)
         return self._gemm_peaks[dtype]

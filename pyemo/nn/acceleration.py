@@ -1,4 +1,4 @@
-"""Swaps the windowed attention, feed-forward networks and dense layers of third-party models for the fused ones, and back."""
+"""Swaps the windowed attention, feed-forward networks, dense layers and layer norms of third-party models for faster ones, and back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ _ADAPTERS = {
     "timm.models.maxxvit": "pyemo.nn.timm_maxxvit",
     "timm.models.gcvit": "pyemo.nn.timm_gcvit",
     "timm.layers.mlp": "pyemo.nn.timm_mlp",
+    "timm.layers.norm": "pyemo.nn.timm_layer_norm",
     "torch.nn.modules.linear": "pyemo.nn.torch_linear",
+    "torch.nn.modules.normalization": "pyemo.nn.torch_layer_norm",
     "torchvision.models.swin_transformer": "pyemo.nn.torchvision_swin",
     "torchvision.models.vision_transformer": "pyemo.nn.torchvision_mlp",
     "torchvision.ops.misc": "pyemo.nn.torchvision_mlp",
@@ -44,9 +46,13 @@ _LEFT_ALONE = {
 """Windowed attention that the operation cannot compute, or that it would not serve -> why."""
 
 
+_MANY = {nn.Linear.__name__: "dense layers", nn.LayerNorm.__name__: "layer norms"}
+"""Classes of which a model has many -> what they are together."""
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One module with windowed attention, one feed-forward network, or one dense layer outside of such a network."""
+    """One module with windowed attention, one feed-forward network, one layer norm, or one dense layer outside of such a network."""
 
     name: str
     """Its name in ``model.named_modules()``; empty for the model itself."""
@@ -59,7 +65,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class AccelerationReport:
-    """What :func:`accelerate` did. Prints as a table, in which the fused dense layers share a line."""
+    """What :func:`accelerate` did. Prints as a table, in which fused dense layers share a line, and layer norms."""
 
     entries: tuple[Entry, ...]
 
@@ -75,13 +81,19 @@ class AccelerationReport:
 
     def __str__(self) -> str:
         if not self.entries:
-            return "no module with a windowed attention, a feed-forward network or a dense layer that pyemo knows"
+            return "no module with a windowed attention, a feed-forward network, a dense layer or a layer norm that pyemo knows"
+        alike: dict[str, list[Entry]] = {}
+        for entry in self.entries:
+            if entry.swapped and not entry.note and entry.kind in _MANY:
+                alike.setdefault(entry.kind, []).append(entry)
+        together = {kind: entries for kind, entries in alike.items() if len(entries) > 1}
         rows = [("module", "class", "", "note")]
-        dense = [e for e in self.entries if e.swapped and e.kind == nn.Linear.__name__ and not e.note]
-        named = self.entries if len(dense) < 2 else [e for e in self.entries if e not in dense]
-        rows += [(e.name or "(model)", e.kind, "fused" if e.swapped else "left alone", e.note) for e in named]
-        if len(dense) > 1:
-            rows.append((f"{len(dense)} dense layers", nn.Linear.__name__, "fused", ""))
+        rows += [
+            (e.name or "(model)", e.kind, "fused" if e.swapped else "left alone", e.note)
+            for e in self.entries
+            if e not in together.get(e.kind, ())
+        ]
+        rows += [(f"{len(entries)} {_MANY[kind]}", kind, "fused", "") for kind, entries in together.items()]
         widths = [max(len(row[column]) for row in rows) for column in range(3)]
         lines = [
             "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]) for row in rows
@@ -93,20 +105,20 @@ class AccelerationReport:
 
 
 def accelerate(model: nn.Module) -> AccelerationReport:
-    """Swap every windowed attention of the model that :func:`pyemo.ops.window_attention` can compute for it, every MLP and every dense layer.
+    """Swap every windowed attention of the model that :func:`pyemo.ops.window_attention` can compute for it, MLPs, dense layers and layer norms.
 
     Windowed attention is known in the Swin Transformers of timm (``swin_transformer``, ``swin_transformer_v2``,
     ``swin_transformer_v2_cr``) and torchvision (``swin_t`` and so on, ``swin_v2_t`` and so on), and timm's MaxViT and GCViT. Roll,
     partition and merge of the windows become a part of the operation. MLPs with a GELU are known in all of timm's and torchvision's
-    networks; on a CPU they take large maps in chunks (:func:`pyemo.nn.feed_forward.feed_forward`). Every ``torch.nn.Linear`` of any
-    model is computed by oneDNN on a CPU, in float32 and bfloat16, unless it is small (:func:`pyemo.nn.dense.linear`). Outputs and
-    gradients stay the same up to rounding; so do ``state_dict``, parameters, buffers, names and hooks of modules, and what the model does
-    with other sizes of image.
+    networks; on a CPU they take large maps in chunks (:func:`pyemo.nn.feed_forward.feed_forward`). Every ``torch.nn.Linear`` and
+    ``torch.nn.LayerNorm`` of any model is computed by pyemo's kernels on a CPU, in float32 and bfloat16, unless it is small
+    (:func:`pyemo.nn.dense.linear`, :func:`pyemo.nn.layer_norm.layer_norm`). Outputs and gradients stay the same up to rounding; so do
+    ``state_dict``, parameters, buffers, names and hooks of modules, and what the model does with other sizes of image.
 
     A module is swapped in place by giving it a class derived from its own: its parameters are not touched, and it can be copied,
     pickled, compiled and trained as before. It takes its original path when attention weights or hidden activations are to be dropped
     out (``attn_drop`` or ``drop`` in training), when hooks wait for modules that the operation passes over, where the operation has no
-    kernel (MLPs and dense layers: elsewhere than on a CPU, and compiled), and while ``torch.fx`` traces it. To export for another
+    kernel (all but attention: elsewhere than on a CPU, and compiled), and while ``torch.fx`` traces it. To export for another
     runtime, or to quantise, :func:`restore` first.
 
     In evaluation mode, with no gradient recorded, a module keeps its position bias until the values that it was computed from change.
@@ -115,14 +127,14 @@ def accelerate(model: nn.Module) -> AccelerationReport:
         model: any module; wrapped in ``DistributedDataParallel`` too. A second call changes nothing.
 
     Returns:
-        A report, to be printed or asked: each module with windowed attention, each MLP and each dense layer outside of one, whether it is
-        fused, and if not, why.
+        A report, to be printed or asked: each module with windowed attention, each MLP, each layer norm and each dense layer outside of an
+        MLP, whether it is fused, and if not, why.
 
     >>> import timm
     >>> model = timm.create_model("swin_tiny_patch4_window7_224")
     >>> report = accelerate(model)
     >>> report.swapped[:4]
-    ['layers.0.blocks.0', 'layers.0.blocks.0.attn.qkv', 'layers.0.blocks.0.attn.proj', 'layers.0.blocks.0.mlp']
+    ['patch_embed.norm', 'layers.0.blocks.0', 'layers.0.blocks.0.norm1', 'layers.0.blocks.0.attn.qkv']
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
@@ -144,8 +156,8 @@ def accelerate(model: nn.Module) -> AccelerationReport:
                 if obstacle is None:
                     module.__class__ = fused
         parts = module.modules() if fused is None else fused.parts(module)
-        # What is left alone calls its dense layers still.
-        done.update(id(part) for part in parts if obstacle is None or not isinstance(part, nn.Linear))
+        # What is left alone calls its dense layers and layer norms still.
+        done.update(id(part) for part in parts if obstacle is None or not isinstance(part, (nn.Linear, nn.LayerNorm)))
         note = obstacle or (module.note() if isinstance(module, Fused) else "")
         entries.append(Entry(name, kind.__name__, obstacle is None, note))
     return AccelerationReport(tuple(entries))

@@ -13,7 +13,7 @@ def watched() -> bool:
     """Whether somebody wants to look at every operation: a compiler, a tracer, a function transform, forward mode, a mode's hook."""
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._is_tracing()
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0

@@ -103,11 +103,12 @@ def window_attention(
         scale = reference.default_scale(qkv, num_heads, logit_scale)
     wants_grad = wants_grad and torch.is_grad_enabled()
     if native is not None and direct(qkv, bias, mask, logit_scale):
-        op: Callable[..., Tensor] = _Function.apply if wants_grad else _run_native
-    elif forward_ad._current_level >= 0:
-        op = reference.attend  # the operators have no forward-mode derivatives
-    else:
-        op = _forward if wants_grad else _forward_without_grad
+        if wants_grad:
+            return _Function.apply(_run_native, qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
+        return _run_native(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
+    op: Callable[..., Tensor] = _forward if wants_grad else _forward_without_grad
+    if forward_ad._current_level >= 0:  # the operators have no forward-mode derivatives
+        op = reference.attend
     return op(qkv, bias, mask, logit_scale, num_heads, window, shift, scale)
 
 
@@ -235,14 +236,15 @@ def _fake_backward(
     return qkv.new_empty(qkv.shape), grad_bias, grad_logit_scale
 
 
-def _run_native_backward(
+def _native_gradients(
     grad: Tensor,
     qkv: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
     logit_scale: Tensor | None,
     *geometry_and_wishes: Any,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """None in the place of one that is not wanted."""
     assert native is not None
     *geometry, wants_bias, wants_logit_scale = geometry_and_wishes
     wide = _wide_dtype(qkv)
@@ -263,7 +265,11 @@ def _run_native_backward(
         *_geometry(*geometry),
         torch.get_num_threads(),
     )
-    return grad_qkv, _in_dtype_of(bias, grad_bias, qkv), _in_dtype_of(logit_scale, grad_logit_scale, qkv)
+    return grad_qkv, _in_dtype_of(bias, grad_bias), _in_dtype_of(logit_scale, grad_logit_scale)
+
+
+def _run_native_backward(grad: Tensor, qkv: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _filled(qkv, *_native_gradients(grad, qkv, *arguments))
 
 
 def _run_cuda_backward(
@@ -304,16 +310,17 @@ def _run_cuda_backward(
         shift,
         scale,
     )
-    return grad_qkv, _in_dtype_of(bias, grad_bias, qkv), _in_dtype_of(logit_scale, grad_logit_scale, qkv)
+    return _filled(qkv, grad_qkv, _in_dtype_of(bias, grad_bias), _in_dtype_of(logit_scale, grad_logit_scale))
 
 
 def _run_reference_backward(grad: Tensor, qkv: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     *inputs, wants_bias, wants_logit_scale = arguments
     grad_qkv, grad_bias, grad_logit_scale = reference.attend_backward(grad, qkv, *inputs)
-    return (
+    return _filled(
+        qkv,
         grad_qkv.contiguous(),
-        grad_bias if wants_bias and grad_bias is not None else qkv.new_empty(0),
-        grad_logit_scale if wants_logit_scale and grad_logit_scale is not None else qkv.new_empty(0),
+        grad_bias if wants_bias else None,
+        grad_logit_scale if wants_logit_scale else None,
     )
 
 
@@ -351,36 +358,42 @@ def _view(tensor: Tensor | None) -> View | None:
     return None if tensor is None else tensor_view(tensor)
 
 
-def _in_dtype_of(tensor: Tensor | None, grad: Tensor | None, qkv: Tensor) -> Tensor:
-    return qkv.new_empty(0) if tensor is None or grad is None else grad.to(tensor.dtype)
+def _in_dtype_of(tensor: Tensor | None, grad: Tensor | None) -> Tensor | None:
+    return grad if tensor is None or grad is None or grad.dtype == tensor.dtype else grad.to(tensor.dtype)
+
+
+def _filled(qkv: Tensor, *grads: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """An operator gives tensors only: one without elements where there is none."""
+    grad_qkv, grad_bias, grad_logit_scale = (qkv.new_empty(0) if grad is None else grad for grad in grads)
+    return grad_qkv, grad_bias, grad_logit_scale
 
 
 class _Function(torch.autograd.Function):
     """The gradients. Not by ``torch.library.register_autograd``, which takes three times as long a call."""
 
     @staticmethod
-    def forward(ctx: Any, *arguments: Any) -> Tensor:
+    def forward(ctx: Any, run: Callable[..., Tensor], *arguments: Any) -> Tensor:
         ctx.save_for_backward(*arguments[:4])
         ctx.constants = arguments[4:]
-        run = _run_native if native is not None and direct(*arguments[:4]) else _forward_without_grad
         return run(*arguments)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         tensors = ctx.saved_tensors  # once: checkpointing computes them anew each time
-        wants_qkv, wants_bias, _, wants_logit_scale = ctx.needs_input_grad[:4]
+        _, wants_qkv, wants_bias, _, wants_logit_scale, *others = ctx.needs_input_grad
         grads: Sequence[Tensor | None]
         if torch.is_grad_enabled():  # second derivatives are wanted
             grads = reference.attend_backward(grad, *tensors, *ctx.constants)
         else:
-            run = _run_native_backward if native is not None and direct(grad, *tensors) else _backward
+            run = _native_gradients if native is not None and direct(grad, *tensors) else _backward
             grads = run(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
         return (
+            None,
             grads[0] if wants_qkv else None,
             grads[1] if wants_bias else None,
             None,
             grads[2] if wants_logit_scale else None,
-            *[None] * len(ctx.constants),
+            *[None] * len(others),
         )
 
 
@@ -388,7 +401,7 @@ def _differentiable(*arguments: Any) -> Tensor:
     # The transforms of torch.func do not see into a Function that an operator calls.
     if torch._C._are_functorch_transforms_active():
         return reference.attend(*arguments)
-    return _Function.apply(*arguments)
+    return _Function.apply(_forward_without_grad, *arguments)
 
 
 def _vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Tensor, int]:

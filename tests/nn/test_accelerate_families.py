@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from timm.layers import LayerNorm2d
 from timm.models.gcvit import GlobalContextVit
 from timm.models.swin_transformer import SwinTransformer
 from timm.models.swin_transformer_v2 import SwinTransformerV2
@@ -56,6 +57,9 @@ def gcvit() -> nn.Module:
 
 
 DYNAMIC = {"strict_img_size": False}
+
+OTHERS = {"Mlp", "MLP", "Linear", "LayerNorm", "LayerNorm2d"}
+"""What has an entry in the report without being windowed attention."""
 
 # Constructor, size of the images, modules with windowed attention, each beside an MLP.
 FAMILIES: dict[str, tuple[Callable[[], nn.Module], Size, int]] = {
@@ -111,8 +115,11 @@ def test_outputs_and_gradients_stay(family: str, training: bool) -> None:
     report = pyemo.accelerate(model)
     kinds = [entry.kind for entry in report.entries]
     assert sum(kind in ("Mlp", "MLP") for kind in kinds) == FAMILIES[family][2], report
-    assert sum(kind not in ("Mlp", "MLP", "Linear") for kind in kinds) == FAMILIES[family][2], report
-    assert not report.left_alone
+    assert sum(kind not in OTHERS for kind in kinds) == FAMILIES[family][2], report
+    norms = [name for name, each in model.named_modules() if isinstance(each, nn.LayerNorm)]
+    channels_first = [name for name in norms if isinstance(model.get_submodule(name), LayerNorm2d)]
+    assert list(report.left_alone) == channels_first
+    assert set(report.swapped) >= set(norms) - set(channels_first)
     weight = torch.randn(2, 3, dtype=torch.float64)
     for each in (model, original):
         each.train(training)
@@ -192,7 +199,7 @@ def test_a_module_compiled_in_one_graph(family: str) -> None:
 
 
 def report_kinds(model: nn.Module) -> set[str]:
-    return {entry.kind for entry in pyemo.accelerate(copy.deepcopy(model)).entries} - {"Mlp", "MLP", "Linear"}
+    return {entry.kind for entry in pyemo.accelerate(copy.deepcopy(model)).entries} - OTHERS
 
 
 def test_a_model_compiled_in_one_graph() -> None:
@@ -200,7 +207,7 @@ def test_a_model_compiled_in_one_graph() -> None:
     model = SwinTransformer(28, patch_size=2, num_classes=3, embed_dim=16, depths=(2,), num_heads=(2,)).eval()
     images = torch.randn(2, 3, 28, 28)
     expected = model(images)
-    assert len(pyemo.accelerate(model).swapped) == 9
+    assert len(pyemo.accelerate(model).swapped) == 9 + 6
     output = torch.compile(model, fullgraph=True, backend="aot_eager")(images)
     torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
 
@@ -210,5 +217,5 @@ def test_the_whole_of_swin_tiny() -> None:
     images = torch.randn(1, 3, 224, 224)
     with torch.no_grad():
         expected = model(images)
-        assert len(pyemo.accelerate(model).swapped) == 4 * 12 + 4
+        assert len(pyemo.accelerate(model).swapped) == 4 * 12 + 4 + 29
         torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-4)

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from dense_products import Products
 from timm.layers import GELUTanh, Mlp
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 import pyemo
+
+pytestmark = pytest.mark.usefixtures("products")
 
 
 def vit() -> Any:
@@ -90,7 +93,7 @@ def test_other_layers_within_an_mlp_are_called(images: Tensor, chunked_calls: li
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_vision_transformer_of_torchvision(training: bool, chunked_calls: list[str]) -> None:
+def test_vision_transformer_of_torchvision(training: bool, chunked_calls: list[str], products: Products) -> None:
     vision = pytest.importorskip("torchvision.models.vision_transformer")
     torch.manual_seed(0)
     model = vision.VisionTransformer(32, 4, 2, 2, 16, 64, num_classes=3).train(training)
@@ -101,6 +104,7 @@ def test_vision_transformer_of_torchvision(training: bool, chunked_calls: list[s
     for each in (model, original):
         each(images).square().sum().backward()
     assert chunked_calls == ["none", "none"]
+    assert products.then.count("gelu-backward") == (2 if products.kernels == "pyemo" else 0)
     for got, expected in zip(model.parameters(), original.parameters(), strict=True):
         torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-4)
 

@@ -37,8 +37,8 @@ def swin(kind: type[nn.Module] = SwinTransformer, **options: Any) -> nn.Module:
     return model.eval()
 
 
-def apart_from_dense_layers(report: AccelerationReport) -> list[str]:
-    return [entry.name for entry in report.entries if entry.swapped and entry.kind != "Linear"]
+def apart_from_single_layers(report: AccelerationReport) -> list[str]:
+    return [entry.name for entry in report.entries if entry.swapped and entry.kind not in ("Linear", "LayerNorm")]
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_restore_undoes(images: Tensor) -> None:
     pyemo.accelerate(model)
     with torch.no_grad():
         model(images)
-    assert pyemo.restore(model) == 18
+    assert pyemo.restore(model) == 29
     assert [(type(module), set(vars(module))) for module in model.modules()] == before
     assert torch.equal(model(images), expected)
     assert pyemo.restore(model) == 0
@@ -97,15 +97,18 @@ def test_a_second_call_changes_nothing(images: Tensor) -> None:
     kinds = [type(module) for module in model.modules()]
     assert pyemo.accelerate(model) == first
     assert [type(module) for module in model.modules()] == kinds
-    assert pyemo.restore(model) == 18
+    assert pyemo.restore(model) == 29
 
 
 def test_report() -> None:
     report = pyemo.accelerate(swin(attn_drop_rate=0.25))
     assert isinstance(report, AccelerationReport)
     blocks = [f"layers.{i}.blocks.{j}" for i in (0, 1) for j in (0, 1)]
-    fused = [[block, f"{block}.attn.qkv", f"{block}.attn.proj", f"{block}.mlp"] for block in blocks]
-    assert report.swapped == [*fused[0], *fused[1], "layers.1.downsample.reduction", *fused[2], *fused[3], "head.fc"]
+    parts = ["norm1", "attn.qkv", "attn.proj", "norm2", "mlp"]
+    fused = [[block, *(f"{block}.{part}" for part in parts)] for block in blocks]
+    between = ["layers.1.downsample.norm", "layers.1.downsample.reduction"]
+    before, after = ["patch_embed.norm", *fused[0], *fused[1]], [*fused[2], *fused[3], "norm", "head.fc"]
+    assert report.swapped == [*before, *between, *after]
     assert report.left_alone == {}
     lines = str(report).splitlines()
     assert lines[0].split() == ["module", "class", "note"]
@@ -113,8 +116,9 @@ def test_report() -> None:
     assert "p=0.25" in lines[1]
     assert lines[2].split() == ["layers.0.blocks.0.mlp", "Mlp", "fused"]
     assert [line.split()[0] for line in lines[1:9]] == [name for block in blocks for name in (block, f"{block}.mlp")]
-    assert lines[9].split() == ["10", "dense", "layers", "Linear", "fused"]
-    assert lines[10:] == ["18 of 18 fused"]
+    assert lines[9].split() == ["11", "layer", "norms", "LayerNorm", "fused"]
+    assert lines[10].split() == ["10", "dense", "layers", "Linear", "fused"]
+    assert lines[11:] == ["29 of 29 fused"]
 
 
 def test_nothing_to_swap() -> None:
@@ -133,9 +137,10 @@ def test_what_does_not_fit_is_left_alone(name: str, reason: str) -> None:
     model = timm.create_model(name, num_classes=2)
     before = {name: type(module) for name, module in model.named_modules()}
     report = pyemo.accelerate(model)
-    assert {entry.kind for entry in report.entries if entry.swapped} <= {"Linear", "Mlp"}
-    assert report.left_alone
-    assert all(reason in note for note in report.left_alone.values())
+    assert {entry.kind for entry in report.entries if entry.swapped} <= {"Linear", "LayerNorm", "Mlp"}
+    alone = [note for note in report.left_alone.values() if "LayerNorm2d is derived from LayerNorm" not in note]
+    assert alone
+    assert all(reason in note for note in alone)
     assert all(type(module) is before[name] for name, module in model.named_modules() if name not in report.swapped)
     assert "left alone" in str(report)
 
@@ -158,7 +163,7 @@ def test_derived_and_patched_classes_are_left_alone(images: Tensor) -> None:
     blocks[1].mlp.forward = blocks[1].mlp.forward
     blocks[2].mlp.fc2.forward = blocks[2].mlp.fc2.forward
     report = pyemo.accelerate(model)
-    assert apart_from_dense_layers(report) == ["layers.1.blocks.1", "layers.1.blocks.1.mlp"]
+    assert apart_from_single_layers(report) == ["layers.1.blocks.1", "layers.1.blocks.1.mlp"]
     mlps = [name for name in report.swapped if ".mlp.fc" in name]  # are called still
     assert mlps == [
         f"layers.{i}.blocks.{j}.mlp.{fc}"
@@ -207,7 +212,7 @@ def test_other_parts_are_not_passed_over(images: Tensor) -> None:
 def test_the_model_itself_and_a_wrong_argument() -> None:
     block = SwinTransformerBlock(16, (14, 14), 2, window_size=7)
     report = pyemo.accelerate(block)
-    assert report.swapped == ["", "attn.qkv", "attn.proj", "mlp"]
+    assert report.swapped == ["", "norm1", "attn.qkv", "attn.proj", "norm2", "mlp"]
     assert "(model)" in str(report)
     with pytest.raises(TypeError, match=r"torch.nn.Module, got list"):
         pyemo.accelerate([block])  # type: ignore[arg-type]
@@ -439,7 +444,7 @@ def test_feature_extraction(images: Tensor) -> None:
     larger = torch.randn(1, 3, 56, 56)
     with torch.no_grad():
         expected = model.eval()(larger)
-        assert len(apart_from_dense_layers(pyemo.accelerate(model))) == 8
+        assert len(apart_from_single_layers(pyemo.accelerate(model))) == 8
         for got, feature in zip(model(larger), expected, strict=True):
             torch.testing.assert_close(got, feature, rtol=1e-4, atol=1e-4)
 
@@ -453,7 +458,7 @@ def test_distributed_data_parallel(images: Tensor, tmp_path: Any) -> None:
         pyemo.accelerate(inside)
         wrapped_after = nn.parallel.DistributedDataParallel(inside)
         wrapped_before = nn.parallel.DistributedDataParallel(model)
-        assert len(apart_from_dense_layers(pyemo.accelerate(wrapped_before))) == 8
+        assert len(apart_from_single_layers(pyemo.accelerate(wrapped_before))) == 8
         for wrapped in (wrapped_after, wrapped_before):
             wrapped(images).square().sum().backward()
             for got, parameter in zip(wrapped.parameters(), expected.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""Dense layers by oneDNN against torch.nn.functional.linear."""
+"""Dense layers, by pyemo's kernels and by oneDNN, against torch.nn.functional.linear."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from dense_products import Products, compare, gradients_of_inputs_are_pytorchs
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
@@ -17,11 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pyemo
 from pyemo.nn import dense
+from pyemo.nn import products as module
 from pyemo.nn.dense import linear, linear_gelu
+from pyemo.ops.native import native
 
-pytestmark = pytest.mark.skipif(dense._operator is None, reason="this PyTorch has no oneDNN")
+pytestmark = pytest.mark.usefixtures("products")
 
-DTYPES = [pytest.param(dtype, id=str(dtype).removeprefix("torch.")) for dtype in dense._dtypes]
+DTYPES = [pytest.param(dtype, id=str(dtype).removeprefix("torch.")) for dtype in module._dtypes]
 Arguments = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -32,45 +35,21 @@ def arguments(*shape: int, out: int = 7, bias: bool = True, dtype: torch.dtype =
     return random(*shape), random(out, shape[-1]), random(out) if bias else None
 
 
-@pytest.fixture(autouse=True)
-def products(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What follows the products that oneDNN computes."""
-    calls: list[str] = []
-    original = dense._operator
-
-    def noting(x: Tensor, weight: Tensor, bias: Tensor | None, then: str, *others: Any) -> Tensor:
-        calls.append(then)
-        return original(x, weight, bias, then, *others)
-
-    monkeypatch.setattr(dense, "_operator", noting)
-    return calls
-
-
-def compare(got: Tensor, other: Tensor, exact: Tensor) -> None:
-    """``got`` is of the dtype of ``other``, PyTorch's, and not much further from the truth."""
-    assert got.dtype == other.dtype
-    assert got.shape == exact.shape
-    error, usual = ((each.double() - exact).abs().max().item() for each in (got, other))
-    scale = max(1, exact.abs().max().item())  # sums of numbers about 1 may cancel
-    assert error <= 2 * usual + 8 * torch.finfo(got.dtype).eps * scale
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(1, 1), (33, 17), (2, 3, 5, 20), (3, 1, 130), (1, 97, 64)])
-def test_values_and_gradients(shape: tuple[int, ...], bias: bool, dtype: torch.dtype, products: list[str]) -> None:
+def test_values_and_gradients(shape: tuple[int, ...], bias: bool, dtype: torch.dtype, products: Products) -> None:
     inputs = [each for each in arguments(*shape, bias=bias, dtype=dtype) if each is not None]
     exact = [each.detach().double().requires_grad_() for each in inputs]
     results = [linear(*inputs), F.linear(*inputs), F.linear(*exact)]
-    assert products == ["none"]
+    assert products.then == [""]
     compare(*results)
     dy = torch.randn_like(results[0])
     grads = [
         torch.autograd.grad(result, given, dy.to(result.dtype))
         for result, given in zip(results, (inputs, inputs, exact), strict=True)
     ]
-    # In bfloat16, the gradient of the input is a product of PyTorch's.
-    assert products == ["none"] * (1 if dtype == torch.bfloat16 else 2)
+    assert products.then == [""] * (1 if gradients_of_inputs_are_pytorchs(products, dtype) else 2)
     for each in zip(*grads, strict=True):
         compare(*each)
     with torch.no_grad():
@@ -126,13 +105,22 @@ def test_a_jacobian_of_batched_gradients(function: Any, reference: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_strides(dtype: torch.dtype, products: list[str]) -> None:
+def test_strides(dtype: torch.dtype, products: Products) -> None:
     x = torch.randn(6, 5, 40).to(dtype).transpose(0, 1)[..., ::2]
     weight = torch.randn(20, 18).to(dtype).t()[::2]
     bias = torch.randn(18).to(dtype)[::2]
     assert not any(each.is_contiguous() for each in (x, weight, bias))
     compare(linear(x, weight, bias), F.linear(x, weight, bias), F.linear(x.double(), weight.double(), bias.double()))
-    assert products
+    assert products.noted
+
+
+@PAIRS
+def test_a_bias_with_gaps(function: Any, reference: Any) -> None:
+    x, weight, _ = arguments(9, 6)
+    bias = torch.randn(14)[::2]
+    for learned in (False, True):
+        with torch.set_grad_enabled(learned):
+            torch.testing.assert_close(function(x, weight, bias), reference(x, weight, bias))
 
 
 @PAIRS
@@ -172,13 +160,14 @@ def plain_gelu(x: Tensor, weight: Tensor, bias: Tensor | None, approximate: str 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
-def test_gelu(approximate: str, bias: bool, dtype: torch.dtype, products: list[str]) -> None:
+def test_gelu(approximate: str, bias: bool, dtype: torch.dtype, products: Products) -> None:
     inputs: Any = [each for each in arguments(3, 50, 6, out=40, bias=bias, dtype=dtype) if each is not None]
     exact: Any = [each.detach().double().requires_grad_() for each in inputs]
     bias_and = () if bias else (None,)
     with torch.no_grad():
         compare(*(f(*given, *bias_and, approximate) for f, given in ((linear_gelu, inputs), (plain_gelu, inputs), (plain_gelu, exact))))  # fmt: skip
-    assert products == ["gelu"]
+    after = "gelu" if approximate == "none" else "gelu-tanh"
+    assert products.then == [after]
     results = [
         function(*given, *bias_and, approximate)
         for function, given in ((linear_gelu, inputs), (plain_gelu, inputs), (plain_gelu, exact))
@@ -189,7 +178,9 @@ def test_gelu(approximate: str, bias: bool, dtype: torch.dtype, products: list[s
         torch.autograd.grad(result, given, dy.to(result.dtype))
         for result, given in zip(results, (inputs, inputs, exact), strict=True)
     ]
-    assert products == ["gelu", "none"] if dtype == torch.bfloat16 else ["gelu", "none", "none"]
+    joined = approximate == "none" and products.by(dtype) == "pyemo"  # else the GELU follows as an operation of its own
+    gradient = [] if gradients_of_inputs_are_pytorchs(products, dtype) else [""]
+    assert products.then == [after, "gelu" if joined else "", *gradient]
     for each in zip(*grads, strict=True):
         compare(*each)
 
@@ -204,7 +195,8 @@ def test_gradients_of_some_through_a_gelu(learned: int) -> None:
 
 
 def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dense, "native", None)
+    for each in (dense, module):
+        monkeypatch.setattr(each, "native", None)
     inputs = arguments(9, 6)
     for got, want in ((linear, F.linear), (linear_gelu, plain_gelu)):
         grads = [torch.autograd.grad(f(*inputs).square().sum(), inputs) for f in (got, want)]  # type: ignore[arg-type]
@@ -212,9 +204,49 @@ def test_without_the_native_module(monkeypatch: pytest.MonkeyPatch) -> None:
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.skipif(torch.bfloat16 not in dense._dtypes, reason="no bfloat16 here")
+def test_without_onednn(monkeypatch: pytest.MonkeyPatch, products: Products) -> None:
+    monkeypatch.setattr(module, "_operator", None)
+    inputs = arguments(9, 6)
+    for got, want in ((linear, F.linear), (linear_gelu, plain_gelu)):
+        grads = [torch.autograd.grad(f(*inputs).square().sum(), inputs) for f in (got, want)]  # type: ignore[arg-type]
+        for a, b in zip(*grads, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+    assert products.then == (["", "", "gelu", ""] if products.kernels == "pyemo" else [])
+
+
+@pytest.mark.parametrize("products", ["pyemo"], indirect=True)
+def test_weights_are_not_packed_for_few_rows(monkeypatch: pytest.MonkeyPatch, products: Products) -> None:
+    if module._operator is None:
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(module, "_LEAST_ROWS", 8)
+    for rows in (7, 8):
+        inputs = arguments(rows, 6)
+        for function in (linear, linear_gelu):
+            function(*inputs).sum().backward()
+    assert [by for by, *_ in products.noted] == ["onednn"] * 4 + ["pyemo"] * 4
+    products.noted.clear()
+
+
+@pytest.mark.parametrize("products", ["pyemo"], indirect=True)
+def test_every_instruction_set(products: Products) -> None:
+    if module._operator is None:
+        pytest.skip("this PyTorch has no oneDNN")
+    assert native is not None
+    before = native.isa()
+    try:
+        for isa in native.supported_isas():
+            native.set_isa(isa)
+            for dtype in module._dtypes:
+                inputs = arguments(9, 6, dtype=dtype)
+                torch.testing.assert_close(linear(*inputs), F.linear(*inputs))
+                assert products.noted.pop() == (products.by(dtype), dtype, "")
+    finally:
+        native.set_isa(before)
+
+
+@pytest.mark.skipif(torch.bfloat16 not in module._dtypes, reason="no bfloat16 here")
 @pytest.mark.parametrize("within", [True, False])
-def test_autocast(within: bool, products: list[str]) -> None:
+def test_autocast(within: bool, products: Products) -> None:
     inputs = arguments(40, 16)
     dy = torch.randn(40, 7)
     results = []
@@ -226,14 +258,14 @@ def test_autocast(within: bool, products: list[str]) -> None:
         if not within:
             grads = torch.autograd.grad(y, inputs, dy.to(y.dtype))  # type: ignore[arg-type]
         results.append((y, *grads))
-    assert products
+    assert products.noted
     for a, b in zip(*results, strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=2e-2, atol=2e-2)
 
 
 @pytest.mark.parametrize("case", ["float64", "float16", "empty", "vector", "sparse", "meta", "flag", "subclass"])
-def test_what_onednn_does_not_compute(case: str, products: list[str]) -> None:
+def test_what_is_left_to_pytorch(case: str, products: Products) -> None:
     x, weight, bias = arguments(4, 6)
     assert bias is not None
     if case in ("float64", "float16"):
@@ -254,20 +286,20 @@ def test_what_onednn_does_not_compute(case: str, products: list[str]) -> None:
     assert got.device == want.device
     if case != "meta":
         assert torch.equal(got, want)
-    assert not products
+    assert not products.noted
 
 
-def test_small_ones_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch, products: list[str]) -> None:
-    monkeypatch.setattr(dense, "_LEAST_OPERATIONS", 2 * 50 * 6 * 7)
+def test_small_ones_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch, products: Products) -> None:
+    monkeypatch.setattr(module, "_LEAST_OPERATIONS", 2 * 50 * 6 * 7)
     linear(*arguments(49, 6))
     linear_gelu(*arguments(49, 6), "none")
-    assert not products
+    assert not products.noted
     linear(*arguments(50, 6))
     linear_gelu(*(None if each is None else each.detach() for each in arguments(2, 25, 6)), "none")  # type: ignore[arg-type]
-    assert products == ["none", "gelu"]
+    assert products.then == ["", "gelu"]
 
 
-def test_whoever_watches_sees_pytorchs_operations(products: list[str]) -> None:
+def test_whoever_watches_sees_pytorchs_operations(products: Products) -> None:
     inputs = arguments(30, 6)
     frozen: Any = [None if each is None else each.detach() for each in inputs]
     expected = F.linear(*frozen)
@@ -296,7 +328,7 @@ def test_whoever_watches_sees_pytorchs_operations(products: list[str]) -> None:
     torch.testing.assert_close(traced(frozen[0][:11]), expected[:11])
     compiled = torch.compile(linear, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(*frozen), expected)
-    assert not products
+    assert not products.noted
 
 
 @pytest.mark.parametrize("wrong", ["width", "dtype", "bias", "bias dtype", "weight"])
@@ -363,7 +395,7 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(6, 8), nn.ReLU(inplace=True), Wider(8, 8), nn.Linear(8, 3, bias=False))
 
 
-def test_layers_of_any_model(products: list[str]) -> None:
+def test_layers_of_any_model(products: Products) -> None:
     model, x = network(), torch.randn(4, 5, 6)
     original = copy.deepcopy(model)
     report = pyemo.accelerate(model)
@@ -371,7 +403,7 @@ def test_layers_of_any_model(products: list[str]) -> None:
     assert "Wider is derived from Linear" in report.left_alone["2"]
     for each in (model, original):
         each(x).square().sum().backward()
-    assert len(products) == 2 + 1  # the input wants no gradient
+    assert products.then == [""] * 3  # the input wants no gradient
     for got, expected in zip(model.parameters(), original.parameters(), strict=True):
         torch.testing.assert_close(got.grad, expected.grad, rtol=1e-4, atol=1e-5)
     saved = io.BytesIO()
@@ -383,7 +415,7 @@ def test_layers_of_any_model(products: list[str]) -> None:
     torch.testing.assert_close(loaded(x), model(x))
 
 
-def test_special_weights_are_left_alone(products: list[str]) -> None:
+def test_special_weights_are_left_alone(products: Products) -> None:
     model = nn.Linear(6, 8)
     special = nn.Linear(6, 8)
     special.weight = nn.Parameter(special.weight.detach().as_subclass(type("Special", (Tensor,), {})))  # type: ignore[arg-type]
@@ -394,11 +426,11 @@ def test_special_weights_are_left_alone(products: list[str]) -> None:
     torch.testing.assert_close(model(torch.ones(4, 6)), expected)
 
 
-def test_a_model_compiled_and_exported(products: list[str]) -> None:
+def test_a_model_compiled_and_exported(products: Products) -> None:
     torch._dynamo.reset()
     model, x = network(), torch.randn(4, 5, 6)
     expected = model(x)
     pyemo.accelerate(model)
     torch.testing.assert_close(torch.compile(model, fullgraph=True, backend="aot_eager")(x), expected)
     torch.testing.assert_close(torch.export.export(model, (x,)).module()(x), expected)
-    assert not products
+    assert not products.noted

@@ -30,6 +30,7 @@ constexpr Operation kOperations[] = {
     {"spectrogram", draw_spectrogram},
     {"color_deconvolution", draw_color_deconvolution},
     {"dense", draw_dense},
+    {"layer_norm", draw_layer_norm},
 };
 
 constexpr Isa kAllIsas[] = {

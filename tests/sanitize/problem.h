@@ -35,5 +35,6 @@ std::unique_ptr<Problem> draw_window_attention(Random& random);
 std::unique_ptr<Problem> draw_spectrogram(Random& random);
 std::unique_ptr<Problem> draw_color_deconvolution(Random& random);
 std::unique_ptr<Problem> draw_dense(Random& random);
+std::unique_ptr<Problem> draw_layer_norm(Random& random);
 
 }  // namespace pyemo::sanitize
