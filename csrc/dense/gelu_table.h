@@ -6,13 +6,13 @@ namespace pyemo::dense {
 // and the last, which goes on for ever, is zero. Piece i holds c[0][i] + c[1][i] u + c[2][i] u^2 + c[3][i] u^3.
 struct Cubics {
     static constexpr int kPieces = 32;
-    static constexpr double kWidth = 3. / 16;
+    static constexpr double kWidth = 13. / 64;
 
     alignas(64) float c[4][kPieces];
 };
 
-// gelu(-u) = -tail(u), to 2e-4 of it, and the GELU's derivative there, to 2e-6; both are zero beyond 5.7, where tail is
-// less than 4e-8.
+// gelu(-u) = -tail(u), to 2e-3 of it, and the GELU's derivative there, to 2e-6; both are zero beyond 6.2, where tail is
+// less than 2e-9.
 struct GeluTable {
     Cubics tail, slope;
 };

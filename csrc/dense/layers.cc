@@ -22,6 +22,10 @@ void require_weight(const TensorView& weight, const char* what, const TensorView
     require_dtype(weight, what, x.dtype);
 }
 
+void require_threads(int threads) {
+    require(threads >= 1, "threads must be at least 1, got " + std::to_string(threads));
+}
+
 void require_rows(const TensorView& view, const char* what, std::int64_t rows, std::int64_t columns, DType dtype) {
     require_matrix(view, what);
     require(view.sizes[0] == rows && view.sizes[1] == columns,
@@ -35,6 +39,7 @@ void require_rows(const TensorView& view, const char* what, std::int64_t rows, s
 void layer(const TensorView& x, const TensorView& weight, const TensorView* bias, Then then, const TensorView& y,
            const TensorView* hidden, int threads) {
     require_kernel(has_layer(x.dtype), x.dtype);
+    require_threads(threads);
     require_matrix(x, "the input");
     const std::int64_t rows = x.sizes[0], inputs = x.sizes[1];
     require_weight(weight, "the weight", x, inputs);
@@ -81,6 +86,7 @@ void layer(const TensorView& x, const TensorView& weight, const TensorView* bias
 void feed_forward(const TensorView& x, const TensorView& weight1, const TensorView* bias1, Then then,
                   const TensorView& weight2, const TensorView* bias2, const TensorView& y, int threads) {
     require_kernel(has_layer(x.dtype), x.dtype);
+    require_threads(threads);
     require_matrix(x, "the input");
     const std::int64_t rows = x.sizes[0], inputs = x.sizes[1];
     require_weight(weight1, "the first weight", x, inputs);

@@ -111,8 +111,7 @@ struct LayerNormKernel {
             };
             for (int i = 0; i < row.whole; i += n) read(i, load(dy + i), (load(x + i) - mean) * scale);
             if (row.rest) {
-                const Vec<float> normal = (row.load_last(x) - mean) * scale;
-                read(row.whole, row.load_last(dy), normal * row.last);
+                read(row.whole, row.load_last(dy), (row.load_last(x) - mean) * row.last * scale);
             }
             if (!dx) continue;
             const float mean_gradient = total(sum) * share, mean_product = total(products) * share;

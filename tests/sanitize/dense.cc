@@ -54,7 +54,7 @@ Value gelu(double x, DType dtype) {
 Value slope(double x, DType dtype) {
     const double below = std::erfc(-x * std::sqrt(0.5)) / 2,
                  bell = x * std::exp(-x * x / 2) / std::sqrt(2 * std::acos(-1.0));
-    return {below + bell, share(dtype) * (below + std::fabs(bell)) + (dtype == DType::bfloat16 ? 2e-7 : 0)};
+    return {below + bell, share(dtype) * (below + std::fabs(bell)) + (dtype == DType::bfloat16 ? 4e-8 : 0)};
 }
 Value gelu_by_tanh(double x, DType dtype) {
     const double y = x / (1 + std::exp(-std::sqrt(8 / std::acos(-1.0)) * (x + 0.044715 * x * x * x)));
