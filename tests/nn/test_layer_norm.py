@@ -386,14 +386,16 @@ def test_what_the_kernels_do_not_compute(case: str, computed: list[str]) -> None
 
 
 def test_small_ones_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch, computed: list[str]) -> None:
-    monkeypatch.setattr(module, "_LEAST_ELEMENTS", 50 * 6)
+    monkeypatch.setattr(module, "_LEAST_ELEMENTS", 25 * 3)
     inputs = arguments(49, 6)
     assert torch.equal(layer_norm(*inputs), plain(*inputs))
     layer_norm(*detached(inputs))
+    layer_norm(*detached(arguments(24, 3), torch.bfloat16))
     assert not computed
     layer_norm(*arguments(50, 6))
     layer_norm(*detached(arguments(2, 25, 6)))
-    assert computed == [KEPT, "y"]
+    layer_norm(*detached(arguments(25, 3), torch.bfloat16))
+    assert computed == [KEPT, "y", "y"]
 
 
 class Operations(TorchDispatchMode):
