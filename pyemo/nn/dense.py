@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyemo.nn.products import GELUS, input_gradient, large, product, product_and_gelu, rows_of, served, view_of
+from pyemo.nn.plain_gradients import plain_gradients
+from pyemo.nn.products import GELUS, input_gradient, large, product, product_and_gelu, rows_of, served
 from pyemo.ops.direct import in_memory, watched
-from pyemo.ops.native import code_of, native
+from pyemo.ops.native import code_of, native, view_of
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -61,6 +62,10 @@ def _plain(x: Tensor, weight: Tensor, bias: Tensor | None, gelu: str | None) -> 
     return y if gelu is None else F.gelu(y, approximate=gelu)
 
 
+def _plain_gelu(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return _plain(x, weight, bias, "none")
+
+
 def autocast(*tensors: Tensor | None) -> tuple[Any, ...]:
     """The arguments of a dense layer, cast as autocast does on a CPU."""
     dtype = torch.get_autocast_dtype("cpu")
@@ -77,7 +82,7 @@ def learned(*tensors: Tensor | None) -> bool:
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
-Gradients = tuple[Tensor | None, Tensor | None, Tensor | None]
+Gradients = tuple[Tensor | None, ...]
 
 
 class _Linear(torch.autograd.Function):
@@ -92,7 +97,7 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias = ctx.saved_tensors
         if torch.is_grad_enabled() or watched() or not in_memory(dy):
-            return _differentiable(ctx, dy, None, x, weight, bias)
+            return plain_gradients(F.linear, (x, weight, bias), ctx.needs_input_grad, dy)
         return _gradients(ctx, dy, x, weight)
 
 
@@ -109,7 +114,7 @@ class _LinearGelu(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> Gradients:
         x, weight, bias, hidden = ctx.saved_tensors
         if torch.is_grad_enabled() or watched() or not in_memory(dy):
-            return _differentiable(ctx, dy, "none", x, weight, bias)
+            return plain_gradients(_plain_gelu, (x, weight, bias), ctx.needs_input_grad, dy)
         dy = dy.contiguous()  # alive as long as its address is used
         dhidden = torch.empty_like(hidden)
         dbias = hidden.new_empty(hidden.shape[1]) if ctx.needs_input_grad[2] else None
@@ -136,15 +141,3 @@ def parameter_gradients(
     dbias = dy.new_empty(dy.shape[1]) if wants_bias else None
     native.weight_gradient(*map(view_of, (dy, x, dweight, dbias)), torch.get_num_threads())
     return dweight, dbias
-
-
-def _differentiable(
-    ctx: Any, dy: Tensor, gelu: str | None, x: Tensor, weight: Tensor, bias: Tensor | None
-) -> Gradients:
-    """By PyTorch's operations alone: for second derivatives, and for whoever wants to see every operation."""
-    recorded = torch.is_grad_enabled()
-    wanted = [tensor for tensor, wants in zip((x, weight, bias), ctx.needs_input_grad, strict=True) if wants]
-    with torch.enable_grad():
-        found = iter(torch.autograd.grad(_plain(x, weight, bias, gelu), wanted, dy, create_graph=recorded))  # type: ignore[arg-type]
-    dx, dweight, dbias = (next(found) if wants else None for wants in ctx.needs_input_grad)
-    return dx, dweight, dbias

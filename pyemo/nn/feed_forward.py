@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyemo.nn.dense import autocast, learned, linear, linear_gelu, parameter_gradients
+from pyemo.nn.plain_gradients import plain_gradients
 from pyemo.nn.products import (
     GELUS,
     chained,
@@ -56,7 +57,7 @@ def feed_forward(
         (..., D). What fits into one chunk is computed as a whole too.
     """
     if watched() or approximate not in GELUS:  # chunks would fix the number of tokens
-        return F.linear(F.gelu(F.linear(x, weight1, bias1), approximate=approximate), weight2, bias2)
+        return _plain(x, weight1, bias1, weight2, bias2, approximate)
     given: tuple[Any, ...] = x, weight1, bias1, weight2, bias2
     if torch.is_autocast_enabled("cpu"):
         given = x, weight1, bias1, weight2, bias2 = autocast(*given)
@@ -83,6 +84,17 @@ def feed_forward(
     for into, part in zip(y.split(chunk), x.reshape(rows, x.shape[-1]).split(chunk), strict=True):
         into.copy_(linear(linear_gelu(part, weight1, bias1, approximate), weight2, bias2))
     return y.view(*x.shape[:-1], y.shape[1])
+
+
+def _plain(
+    x: Tensor,
+    weight1: Tensor,
+    bias1: Tensor | None,
+    weight2: Tensor,
+    bias2: Tensor | None,
+    approximate: str = "none",
+) -> Tensor:
+    return F.linear(F.gelu(F.linear(x, weight1, bias1), approximate=approximate), weight2, bias2)
 
 
 def _chunk(rows: int, weight1: Tensor) -> int:
@@ -122,7 +134,7 @@ class _FeedForward(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         *given, hidden, activated = ctx.saved_tensors
         if torch.is_grad_enabled() or watched() or not in_memory(dy):
-            return _differentiable(ctx, dy, *given)
+            return plain_gradients(_plain, given, ctx.needs_input_grad, dy)
         x, weight1, _, weight2, _ = given
         wants = ctx.needs_input_grad
         dweight2, dbias2 = parameter_gradients(dy, activated, weight2, wants[3], wants[4])
@@ -131,14 +143,3 @@ class _FeedForward(torch.autograd.Function):
         dhidden = gradient_before_gelu(dy, weight2, hidden)
         dweight1, dbias1 = parameter_gradients(dhidden, x, weight1, wants[1], wants[2])
         return input_gradient(dhidden, weight1) if wants[0] else None, dweight1, dbias1, dweight2, dbias2
-
-
-def _differentiable(ctx: Any, dy: Tensor, *given: Tensor | None) -> tuple[Tensor | None, ...]:
-    """By PyTorch's operations alone: for second derivatives, and for whoever wants to see every operation."""
-    x, weight1, bias1, weight2, bias2 = given
-    recorded = torch.is_grad_enabled()
-    wanted = [tensor for tensor, wants in zip(given, ctx.needs_input_grad, strict=True) if wants]
-    with torch.enable_grad():
-        y = F.linear(F.gelu(F.linear(x, weight1, bias1)), weight2, bias2)  # type: ignore[arg-type]
-        found = iter(torch.autograd.grad(y, wanted, dy, create_graph=recorded))  # type: ignore[arg-type]
-    return tuple(next(found) if wants else None for wants in ctx.needs_input_grad)

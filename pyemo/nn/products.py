@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from pyemo.ops.direct import in_memory
-from pyemo.ops.native import View, code_of, native, tensor_view
+from pyemo.ops.native import code_of, native, tensor_view, view_of
 
 _LEAST_OPERATIONS = 2**24
 """Multiplications and additions of a layer; smaller ones are done before anything else has begun."""
@@ -141,10 +141,6 @@ def chained(
         torch.get_num_threads(),
     )
     return y
-
-
-def view_of(tensor: Tensor | None) -> View | None:
-    return None if tensor is None else tensor_view(tensor)
 
 
 def rows_of(matrix: Tensor) -> Tensor:

@@ -51,6 +51,11 @@ def tensor_view(tensor: Tensor) -> View:
     return tensor.data_ptr(), _torch_codes[tensor.dtype], tensor.shape, tensor.stride()
 
 
+def view_of(tensor: Tensor | None) -> View | None:
+    """The same of what may be left out."""
+    return None if tensor is None else tensor_view(tensor)
+
+
 def array_view(array: np.ndarray) -> View:
     """Of an array whose strides are multiples of its item size and whose byte order is the machine's: see :func:`viewable`."""
     strides = tuple(stride // array.itemsize for stride in array.strides)

@@ -12,7 +12,7 @@ from torch.autograd import forward_ad
 
 from pyemo.ops import cuda
 from pyemo.ops.direct import direct
-from pyemo.ops.native import View, as_tensor, library, native, tensor_view, warn_of_fallback
+from pyemo.ops.native import as_tensor, library, native, tensor_view, view_of, warn_of_fallback
 from pyemo.ops.reference import windows as reference
 
 Array = TypeVar("Array", Tensor, np.ndarray)
@@ -178,9 +178,9 @@ def _run_native(
     qkv, bias, mask, logit_scale = _packed(qkv), _readable(bias, qkv), _dense(mask, wide), _dense(logit_scale, wide)
     native.window_attention(
         tensor_view(qkv),
-        _view(bias),
-        _view(mask),
-        _view(logit_scale),
+        view_of(bias),
+        view_of(mask),
+        view_of(logit_scale),
         tensor_view(output),
         *_geometry(*geometry),
         torch.get_num_threads(),
@@ -198,9 +198,9 @@ def _run_cuda(
     module.window_attention(
         cuda.queue_of(qkv),
         tensor_view(qkv),
-        _view(bias),
-        _view(mask),
-        _view(logit_scale),
+        view_of(bias),
+        view_of(mask),
+        view_of(logit_scale),
         tensor_view(output),
         *_geometry(*geometry),
     )
@@ -256,12 +256,12 @@ def _native_gradients(
     native.window_attention_backward(
         tensor_view(packed_grad),
         tensor_view(packed_qkv),
-        _view(dense_bias),
-        _view(dense_mask),
-        _view(dense_logit_scale),
+        view_of(dense_bias),
+        view_of(dense_mask),
+        view_of(dense_logit_scale),
         tensor_view(grad_qkv),
-        _view(grad_bias),
-        _view(grad_logit_scale),
+        view_of(grad_bias),
+        view_of(grad_logit_scale),
         *_geometry(*geometry),
         torch.get_num_threads(),
     )
@@ -298,12 +298,12 @@ def _run_cuda_backward(
     module.window_attention_backward(
         queue,
         *views,
-        _view(dense_bias),
-        _view(dense_mask),
-        _view(dense_logit_scale),
+        view_of(dense_bias),
+        view_of(dense_mask),
+        view_of(dense_logit_scale),
         tensor_view(grad_qkv),
-        _view(grad_bias),
-        _view(grad_logit_scale),
+        view_of(grad_bias),
+        view_of(grad_logit_scale),
         tensor_view(workspace),
         num_heads,
         window,
@@ -352,10 +352,6 @@ def _dense(tensor: Tensor | None, dtype: torch.dtype) -> Tensor | None:
 def _readable(bias: Tensor | None, qkv: Tensor) -> Tensor | None:
     """A bias as the CPU's kernels take it: of qkv's dtype, or of the one that they compute in."""
     return _dense(bias, qkv.dtype if bias is not None and bias.dtype == qkv.dtype else _wide_dtype(qkv))
-
-
-def _view(tensor: Tensor | None) -> View | None:
-    return None if tensor is None else tensor_view(tensor)
 
 
 def _in_dtype_of(tensor: Tensor | None, grad: Tensor | None) -> Tensor | None:

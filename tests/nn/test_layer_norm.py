@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from dense_products import compare
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
@@ -83,15 +84,6 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 KEPT = "y mean scale"
 ALL_GRADIENTS = "dx dweight dbias"
-
-
-def compare(got: Tensor, other: Tensor, exact: Tensor) -> None:
-    """``got`` is of the dtype of ``other``, PyTorch's, and not much further from the truth."""
-    assert got.dtype == other.dtype
-    assert got.shape == exact.shape
-    error, usual = ((each.double() - exact).abs().max().item() for each in (got, other))
-    scale = max(1, exact.abs().max().item())  # sums of numbers about 1 may cancel
-    assert error <= 2 * usual + 8 * torch.finfo(got.dtype).eps * scale
 
 
 @pytest.mark.parametrize(("dtype", "of_parameters"), KINDS)
