@@ -61,13 +61,27 @@ def _values(waveform: Tensor, window: Tensor | None, settings: Settings) -> tupl
         frames = samples.new_zeros(*samples.shape[:-1], 0, settings.n_fft)
     else:
         frames = _padded(samples, settings).unfold(-1, settings.n_fft, settings.hop_length)
-    spectrum = torch.fft.rfft(frames * taper)
+    spectrum = _rfft(frames * taper)
     squares = spectrum.real.square() + spectrum.imag.square()
     values = squares if settings.power == 2 else torch.where(squares > 0, _power(squares, settings.power), squares * 0)
     filters = settings.filters()
     if filters is not None:
         values = values @ torch.from_numpy(filters).to(values).T
     return spectrum, squares, values.transpose(-1, -2)
+
+
+# Of nothing, PyTorch 2.14's transforms on MKL are an error.
+def _rfft(frames: Tensor) -> Tensor:
+    if frames.numel() > 0:
+        return torch.fft.rfft(frames)
+    nothing = frames[..., : frames.shape[-1] // 2 + 1]
+    return torch.complex(nothing, nothing)
+
+
+def _irfft(spectrum: Tensor, n_fft: int) -> Tensor:
+    if spectrum.numel() > 0:
+        return torch.fft.irfft(spectrum, n_fft, norm="forward")
+    return spectrum.real.new_zeros(*spectrum.shape[:-1], n_fft)
 
 
 def _power(squares: Tensor, power: float) -> Tensor:
@@ -138,7 +152,7 @@ def _frames_backward(grad: Tensor, waveform: Tensor, window: Tensor | None, sett
     weights[0] = 1
     if n_fft % 2 == 0:
         weights[-1] = 1
-    samples = torch.fft.irfft(grad * weights, n_fft, norm="forward") * settings.full_window(window).to(waveform)
+    samples = _irfft(grad * weights, n_fft) * settings.full_window(window).to(waveform)
     starts = torch.arange(frames, device=grad.device) * settings.hop_length
     index = (starts[:, None] + torch.arange(n_fft, device=grad.device)).flatten()
     padded = samples.new_zeros(*waveform.shape[:-1], count + 2 * settings.padding)
