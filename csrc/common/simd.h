@@ -144,6 +144,10 @@ inline Vec<float> load(const float16* p) {
 #endif
 }
 
+// One of them.
+inline float scalar(float x) { return x; }
+inline float scalar(bfloat16 x) { return bitcast<float>(std::uint32_t{x.bits} << 16); }
+
 inline void store(float* p, Vec<float> v) { store_bits(p, v); }
 inline void store(double* p, Vec<double> v) { store_bits(p, v); }
 

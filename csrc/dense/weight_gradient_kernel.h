@@ -71,11 +71,9 @@ struct WeightGradientKernel {
             const T* row = row_of<T>(p.dy, begin + i);
             int j = 0;
             for (; j + n <= p.outputs; j += n) store(p.sums + j, load(p.sums + j) + load(row + j));
-            for (; j < p.outputs; ++j) p.sums[j] += value(row[j]);
+            for (; j < p.outputs; ++j) p.sums[j] += scalar(row[j]);
         }
     }
-    static float value(float x) { return x; }
-    static float value(bfloat16 x) { return bitcast<float>(std::uint32_t{x.bits} << 16); }
 
     static void fetch_later(const Part& p, std::int64_t begin, std::ptrdiff_t* offsets, Ahead& ahead) {
         const int rows = static_cast<int>(std::min<std::int64_t>(kRows, p.rows - begin));

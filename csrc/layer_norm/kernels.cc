@@ -25,9 +25,6 @@ struct LayerNormKernel {
 #endif
     }
 
-    static float value_of(float x) { return x; }
-    static float value_of(bfloat16 x) { return bitcast<float>(std::uint32_t{x.bits} << 16); }
-
     // Rows of values that need not be whole vectors: what is missing is read as zero, and not written.
     struct Row {
         int whole, rest;
@@ -55,7 +52,7 @@ struct LayerNormKernel {
         T* y = reinterpret_cast<T*>(p.y);
         for (std::int64_t r = 0; r < p.rows; ++r, x += p.x_row, y += p.y_row) {
             // Twice through the values, less the first of them: of differences of large sums, little would be left.
-            const float first = value_of(x[0]);
+            const float first = scalar(x[0]);
             Vec<float> sum{}, squares{};
             for (int i = 0; i < row.whole; i += n) {
                 const Vec<float> v = load(x + i) - first;
