@@ -10,6 +10,8 @@ namespace pyemo {
 
 void bind_color_deconvolution(py::module_& module);
 void bind_dense(py::module_& module);
+void bind_direct_window_attention(py::module_& module);
+void bind_exchange(py::module_& module);
 void bind_layer_norm(py::module_& module);
 void bind_window_attention(py::module_& module);
 void bind_spectrogram(py::module_& module);
@@ -37,6 +39,8 @@ PYBIND11_MODULE(_native, module) {
 
     bind_color_deconvolution(module);
     bind_dense(module);
+    bind_direct_window_attention(module);
+    bind_exchange(module);
     bind_layer_norm(module);
     bind_window_attention(module);
     bind_spectrogram(module);

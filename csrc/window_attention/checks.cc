@@ -1,7 +1,8 @@
 #include "window_attention/checks.h"
 
+#include <algorithm>
+#include <initializer_list>
 #include <string>
-#include <vector>
 
 #include "common/error.h"
 
@@ -9,17 +10,15 @@ namespace pyemo::window {
 
 namespace {
 
-void require(bool condition, const std::string& message) {
-    if (!condition) throw std::invalid_argument("window_attention: " + message);
-}
+[[noreturn]] void refuse(const std::string& message) { throw std::invalid_argument("window_attention: " + message); }
 
-void require_shape(const TensorView& view, const char* what, const std::vector<std::int64_t>& sizes) {
-    bool fits = view.ndim == static_cast<int>(sizes.size());
-    for (int d = 0; fits && d < view.ndim; ++d) fits = view.sizes[d] == sizes[d];
-    if (fits) return;
+using Sizes = std::initializer_list<std::int64_t>;
+
+void require_shape(const TensorView& view, const char* what, Sizes sizes) {
+    if (view.ndim == static_cast<int>(sizes.size()) && std::equal(sizes.begin(), sizes.end(), view.sizes)) return;
     std::string expected;
     for (const std::int64_t size : sizes) expected += (expected.empty() ? "" : ", ") + std::to_string(size);
-    require(false, std::string(what) + " must be of shape (" + expected + "), got " + view.describe());
+    refuse(std::string(what) + " must be of shape (" + expected + "), got " + view.describe());
 }
 
 void require_dtype(const TensorView& view, const char* what, DType dtype) {
@@ -28,11 +27,11 @@ void require_dtype(const TensorView& view, const char* what, DType dtype) {
 }
 
 void require_contiguous(const TensorView& view, const char* what) {
-    require(view.is_contiguous(), std::string(what) + " must be contiguous");
+    if (!view.is_contiguous()) refuse(std::string(what) + " must be contiguous");
 }
 
 Map map_of(const TensorView& view, const char* what) {
-    require(view.sizes[3] <= 1 || view.strides[3] == 1, std::string(what) + " must have its channels side by side");
+    if (view.sizes[3] > 1 && view.strides[3] != 1) refuse(std::string(what) + " must have its channels side by side");
     return {view.data, view.byte_stride(0), view.byte_stride(1), view.byte_stride(2)};
 }
 
@@ -48,17 +47,19 @@ Problem make_problem(const Arguments& arguments, const TensorView& output, const
     }
     const auto [window_height, window_width] = arguments.window;
     const auto [shift_height, shift_width] = arguments.shift;
-    require(qkv.ndim == 4, "qkv must be (B, H, W, 3 * C), got " + qkv.describe());
-    require(arguments.heads > 0 && qkv.sizes[3] % (3 * static_cast<std::int64_t>(arguments.heads)) == 0,
-            "the channels must be 3 * heads * head_dim with " + std::to_string(arguments.heads) + " heads, got " +
-                qkv.describe());
-    require(
-        window_height > 0 && window_width > 0 && qkv.sizes[1] % window_height == 0 && qkv.sizes[2] % window_width == 0,
-        "height and width must be divisible by the window " + std::to_string(window_height) + "x" +
-            std::to_string(window_width) + ", got " + qkv.describe());
-    require(shift_height >= 0 && shift_height < window_height && shift_width >= 0 && shift_width < window_width,
-            "the shift " + std::to_string(shift_height) + "x" + std::to_string(shift_width) +
-                " must be at least 0 and less than the window");
+    if (qkv.ndim != 4) refuse("qkv must be (B, H, W, 3 * C), got " + qkv.describe());
+    if (arguments.heads < 1 || qkv.sizes[3] % (3 * static_cast<std::int64_t>(arguments.heads))) {
+        refuse("the channels must be 3 * heads * head_dim with " + std::to_string(arguments.heads) + " heads, got " +
+               qkv.describe());
+    }
+    if (window_height < 1 || window_width < 1 || qkv.sizes[1] % window_height || qkv.sizes[2] % window_width) {
+        refuse("height and width must be divisible by the window " + std::to_string(window_height) + "x" +
+               std::to_string(window_width) + ", got " + qkv.describe());
+    }
+    if (shift_height < 0 || shift_height >= window_height || shift_width < 0 || shift_width >= window_width) {
+        refuse("the shift " + std::to_string(shift_height) + "x" + std::to_string(shift_width) +
+               " must be at least 0 and less than the window");
+    }
 
     Problem problem{};
     problem.batch = qkv.sizes[0], problem.height = qkv.sizes[1], problem.width = qkv.sizes[2];
@@ -78,8 +79,7 @@ Problem make_problem(const Arguments& arguments, const TensorView& output, const
 
     const std::int64_t tokens = problem.tokens;
     const DType wide = compute_dtype(qkv.dtype);
-    const auto parameter = [](const TensorView* view, const char* what, const std::vector<std::int64_t>& sizes,
-                              DType dtype) {
+    const auto parameter = [](const TensorView* view, const char* what, Sizes sizes, DType dtype) {
         if (!view) return static_cast<const void*>(nullptr);
         require_shape(*view, what, sizes);
         require_dtype(*view, what, dtype);
@@ -106,7 +106,7 @@ Problem make_backward_problem(const Arguments& arguments, const TensorView& grad
     Problem problem = make_problem(arguments, grad_output, "the output's gradient");
     const TensorView& qkv = *arguments.qkv;
     const DType dtype = compute_dtype(qkv.dtype);
-    require_shape(grad_qkv, "qkv's gradient", {qkv.sizes, qkv.sizes + qkv.ndim});
+    require_shape(grad_qkv, "qkv's gradient", {qkv.sizes[0], qkv.sizes[1], qkv.sizes[2], qkv.sizes[3]});
     require_dtype(grad_qkv, "qkv's gradient", qkv.dtype);
     problem.grad_qkv = map_of(grad_qkv, "qkv's gradient");
     const std::int64_t tokens = problem.tokens;
@@ -119,7 +119,7 @@ Problem make_backward_problem(const Arguments& arguments, const TensorView& grad
         require_shape(*grad_logit_scale, "logit_scale's gradient", {problem.heads});
         require_dtype(*grad_logit_scale, "logit_scale's gradient", dtype);
         require_contiguous(*grad_logit_scale, "logit_scale's gradient");
-        require(problem.logit_scale, "there is no logit_scale to have a gradient");
+        if (!problem.logit_scale) refuse("there is no logit_scale to have a gradient");
     }
     return problem;
 }

@@ -1,4 +1,8 @@
-"""When a kernel may be called directly, past PyTorch's dispatcher, which takes as long as a small kernel."""
+"""When a kernel may be called directly, past PyTorch's dispatcher, which takes as long as a small kernel.
+
+The native module can find that out itself, and read and make tensors, from PyTorch 2.10 on: :data:`connected`. The functions here ask from
+Python, one thing at a time.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,22 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
 
+from pyemo.ops.native import native
+
 _PLAIN = (Tensor, nn.Parameter)
 
 
+def seen_by_python() -> bool:
+    """Whether a compiler or forward mode wants to look at every operation."""
+    return torch.compiler.is_compiling() or forward_ad._current_level >= 0
+
+
 def watched() -> bool:
-    """Whether somebody wants to look at every operation: a compiler, a tracer, a function transform, forward mode, a mode's hook."""
+    """Whether somebody does: one of these, a tracer, a function transform, a mode's hook."""
     return (
-        torch.compiler.is_compiling()
+        seen_by_python()
         or torch._C._is_tracing()
         or torch._C._are_functorch_transforms_active()
-        or forward_ad._current_level >= 0
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._len_torch_function_stack() > 0
     )
@@ -46,3 +56,23 @@ def in_memory(*tensors: Tensor | None) -> bool:
 def direct(*tensors: Tensor | None) -> bool:
     """Whether PyTorch's dispatcher would do no more for these than to find the kernel."""
     return not watched() and not profiled() and in_memory(*tensors)
+
+
+def _connect() -> bool:
+    """Tells the native module what it takes to do without these functions. What only Python sees is left to :func:`seen_by_python`."""
+    api = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    if native is None or api is None:
+        return False
+    watchers = (
+        torch._C._is_tracing,
+        torch._C._are_functorch_transforms_active,
+        torch._C._len_torch_dispatch_stack,
+        torch._C._len_torch_function_stack,
+        torch.autograd._profiler_enabled,
+    )
+    connected: bool = native.connect(api, _PLAIN, watchers, (Tensor.is_neg, Tensor._is_zerotensor), torch.empty_like)
+    return connected
+
+
+connected = _connect()
+"""Whether the native module's ``direct_`` functions may be called, where not :func:`seen_by_python`."""

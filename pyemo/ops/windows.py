@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from pyemo.ops import cuda
-from pyemo.ops.direct import direct
+from pyemo.ops.direct import connected, direct, seen_by_python
 from pyemo.ops.native import as_tensor, library, native, tensor_view, view_of, warn_of_fallback
 from pyemo.ops.reference import windows as reference
 
@@ -67,6 +67,15 @@ def window_attention(
     >>> window_attention(qkv, bias, num_heads=3, window_size=7, shift_size=3).shape
     torch.Size([8, 56, 56, 96])
     """
+    checked = False
+    if connected and not seen_by_python() and (scale is None or logit_scale is None):
+        threads, grad_enabled = torch.get_num_threads(), torch.is_grad_enabled()
+        output = native.direct_window_attention(  # type: ignore[union-attr]
+            qkv, bias, mask, logit_scale, num_heads, window_size, shift_size, scale, threads, grad_enabled
+        )
+        checked = output is True
+        if output is not None and not checked:
+            return output
     if isinstance(qkv, np.ndarray):
         return window_attention(
             _from_numpy(qkv),
@@ -79,6 +88,9 @@ def window_attention(
             mask=None if mask is None else _from_numpy(mask),
         ).numpy()
     window, shift = _pair("window_size", window_size), _pair("shift_size", shift_size)
+    if checked:
+        constants = num_heads, window, shift, _scale(scale, qkv, num_heads, logit_scale)
+        return _Function.apply(_run_directly, qkv, bias, mask, logit_scale, *constants)
     _check(qkv, num_heads, window, shift)
     tokens = window[0] * window[1]
     wants_grad = qkv.requires_grad
@@ -99,8 +111,7 @@ def window_attention(
             raise ValueError(
                 "mask has no gradient: detach it, or make it a part of bias if it is the same for all windows"
             )
-    if scale is None:
-        scale = reference.default_scale(qkv, num_heads, logit_scale)
+    scale = _scale(scale, qkv, num_heads, logit_scale)
     wants_grad = wants_grad and torch.is_grad_enabled()
     if native is not None and direct(qkv, bias, mask, logit_scale):
         if wants_grad:
@@ -130,6 +141,10 @@ def _pair(name: str, value: int | Sequence[int]) -> list[int]:
     if len(value) != 2:
         raise ValueError(f"{name} must be an int or (height, width), got {value}")
     return list(value)
+
+
+def _scale(scale: float | None, qkv: Tensor, num_heads: int, logit_scale: Tensor | None) -> float:
+    return reference.default_scale(qkv, num_heads, logit_scale) if scale is None else scale
 
 
 def _check(qkv: Tensor, num_heads: int, window: list[int], shift: list[int]) -> None:
@@ -166,6 +181,12 @@ def _check_addend(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
 def _fake(qkv: Tensor, *_: Any) -> Tensor:
     batch, height, width, channels = qkv.shape
     return qkv.new_empty((batch, height, width, channels // 3))
+
+
+def _run_directly(*arguments: Any) -> Tensor:
+    """What can be told that no gradient is to be recorded: autograd does it."""
+    output = native.direct_window_attention(*arguments, torch.get_num_threads(), False)  # type: ignore[union-attr]
+    return _run_native(*arguments) if output is None else output
 
 
 def _run_native(
@@ -266,6 +287,18 @@ def _native_gradients(
         torch.get_num_threads(),
     )
     return grad_qkv, _in_dtype_of(bias, grad_bias), _in_dtype_of(logit_scale, grad_logit_scale)
+
+
+def _gradients(*arguments: Any) -> Sequence[Tensor | None]:
+    *inputs, wants_bias, wants_logit_scale = arguments
+    grads: Sequence[Tensor | None] | None = None
+    if connected and not seen_by_python():
+        threads = torch.get_num_threads()
+        grads = native.direct_window_attention_backward(*inputs, threads, wants_bias, wants_logit_scale)  # type: ignore[union-attr]
+    if grads is None:
+        run = _native_gradients if native is not None and direct(*inputs[:5]) else _backward
+        grads = run(*arguments)
+    return grads
 
 
 def _run_native_backward(grad: Tensor, qkv: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -381,8 +414,7 @@ class _Function(torch.autograd.Function):
         if torch.is_grad_enabled():  # second derivatives are wanted
             grads = reference.attend_backward(grad, *tensors, *ctx.constants)
         else:
-            run = _native_gradients if native is not None and direct(grad, *tensors) else _backward
-            grads = run(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
+            grads = _gradients(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
         return (
             None,
             grads[0] if wants_qkv else None,
