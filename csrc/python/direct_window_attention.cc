@@ -98,24 +98,35 @@ struct Call {
     }
 };
 
+// (B, H, W, C), contiguous; without memory.
+TensorView plan_output(const TensorView& qkv) {
+    TensorView output;
+    output.dtype = qkv.dtype;
+    output.ndim = 4;
+    std::copy_n(qkv.sizes, 3, output.sizes);
+    output.sizes[3] = qkv.sizes[3] / 3;
+    std::int64_t stride = 1;
+    for (int d = 3; d >= 0; --d) output.strides[d] = stride, stride *= std::max<std::int64_t>(output.sizes[d], 1);
+    return output;
+}
+
+py::object new_tensor(PyObject* like, TensorView& view) {
+    py::object tensor = py::reinterpret_steal<py::object>(exchange::new_empty(like, view.sizes, view.ndim));
+    read(tensor.ptr(), view);
+    return tensor;
+}
+
 // (..., grad_enabled): the output, or True if a gradient is to be recorded of it.
 PyObject* forward(PyObject* const* objects, Py_ssize_t count) {
     if (count != Call::kArguments + 1 || !exchange::unwatched()) throw Refused();
     const Call call(objects);
-    TensorView output;
-    output.dtype = call.qkv.dtype;
-    output.ndim = 4;
-    std::copy_n(call.qkv.sizes, 3, output.sizes);
-    output.sizes[3] = call.qkv.sizes[3] / 3;
-    std::int64_t stride = 1;
-    for (int d = 3; d >= 0; --d) output.strides[d] = stride, stride *= std::max<std::int64_t>(output.sizes[d], 1);
+    TensorView output = plan_output(call.qkv);
     window::make_problem(call.arguments, output, "the output");
     if (objects[Call::kArguments] == Py_True) {
         if (objects[2] != Py_None && exchange::requires_grad(objects[2])) throw Refused();
         if (call.wants_grad()) Py_RETURN_TRUE;
     }
-    py::object result = py::reinterpret_steal<py::object>(exchange::new_empty(objects[0], output.sizes, 4));
-    read(result.ptr(), output);
+    py::object result = new_tensor(objects[0], output);
     {
         const ReleasedGil released;
         window::forward(call.arguments, output);
@@ -123,12 +134,47 @@ PyObject* forward(PyObject* const* objects, Py_ssize_t count) {
     return result.release().ptr();
 }
 
-// (grad, ..., wants_bias, wants_logit_scale): the gradients, None where not wanted.
+// The output, and what the backward pass wants to be kept, or None.
+PyObject* learn(PyObject* const* objects, Py_ssize_t count) {
+    if (count != Call::kArguments || !exchange::unwatched()) throw Refused();
+    Call call(objects);
+    TensorView output = plan_output(call.qkv);
+    const std::size_t bytes = window::kept_bytes(call.arguments, output);
+    py::object result = new_tensor(objects[0], output), kept = py::none();
+    if (bytes) {
+        TensorView view;
+        view.ndim = 1;
+        view.sizes[0] = static_cast<std::int64_t>(bytes) / item_size(call.qkv.dtype);
+        kept = new_tensor(objects[0], view);
+        if (reinterpret_cast<std::uintptr_t>(view.data) % 64 == 0) {
+            call.arguments.kept = view.data;
+        } else {
+            kept = py::none();
+        }
+    }
+    {
+        const ReleasedGil released;
+        window::forward(call.arguments, output);
+    }
+    return PyTuple_Pack(2, result.ptr(), kept.ptr());
+}
+
+// (grad, ..., wants_bias, wants_logit_scale, kept): the gradients, None where not wanted.
 PyObject* backward(PyObject* const* objects, Py_ssize_t count) {
-    if (count != Call::kArguments + 3 || !exchange::unwatched()) throw Refused();
+    if (count != Call::kArguments + 4 || !exchange::unwatched()) throw Refused();
     TensorView grad;
     read(objects[0], grad);
-    const Call call(objects + 1);
+    Call call(objects + 1);
+    PyObject* const kept = objects[Call::kArguments + 3];
+    if (kept != Py_None) {
+        TensorView view;
+        read(kept, view);
+        // Another set of kernels, since then, keeps something else.
+        const std::size_t bytes = window::kept_bytes(call.arguments, grad);
+        const bool fits = view.ndim == 1 && view.is_contiguous() &&
+                          view.sizes[0] * static_cast<std::size_t>(item_size(view.dtype)) == bytes;
+        if (fits && reinterpret_cast<std::uintptr_t>(view.data) % 64 == 0) call.arguments.kept = view.data;
+    }
     const TensorView* const likes[] = {&call.qkv, call.arguments.bias, call.arguments.logit_scale};
     PyObject* const sources[] = {objects[1], objects[2], objects[4]};
     const bool wanted[] = {true, objects[Call::kArguments + 1] == Py_True, objects[Call::kArguments + 2] == Py_True};
@@ -182,9 +228,13 @@ void bind_direct_window_attention(py::module_& module) {
             "direct_window_attention",
             "(qkv, bias, mask, logit_scale, heads, window, shift, scale, threads, grad_enabled): the output; True if a "
             "gradient is to be recorded; None if it is not for this function."),
+        method<learn>(
+            "direct_window_attention_learning",
+            "(qkv, bias, mask, logit_scale, heads, window, shift, scale, threads): the output, and a tensor, or "
+            "None, for the backward pass; None if it is not for this function."),
         method<backward>("direct_window_attention_backward",
                          "(grad, qkv, bias, mask, logit_scale, heads, window, shift, scale, threads, wants_bias, "
-                         "wants_logit_scale): "
+                         "wants_logit_scale, kept): "
                          "the gradients of qkv, bias and logit_scale; None if it is not for this function."),
         {}};
     if (PyModule_AddFunctions(module.ptr(), methods)) throw py::error_already_set();

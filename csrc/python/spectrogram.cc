@@ -38,7 +38,7 @@ void backward(const Plan& plan, const TensorView& grad_output, const TensorView&
 }  // namespace
 
 void bind_spectrogram(py::module_& module) {
-    py::class_<Plan>(module, "SpectrogramPlan", "Settings and tables of spectrogram_slices.")
+    py::class_<Plan>(module, "SpectrogramPlan", py::module_local(), "Settings and tables of spectrogram_slices.")
         .def(py::init(&make_plan), py::kw_only(), py::arg("n_fft"), py::arg("hop_length"), py::arg("padding"),
              py::arg("power"), py::arg("log_scale"), py::arg("amin"), py::arg("top_db"), py::arg("filters"));
     module.def("spectrogram_slices", forward);

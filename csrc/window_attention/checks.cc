@@ -71,6 +71,7 @@ Problem make_problem(const Arguments& arguments, const TensorView& output, const
     problem.rows_of_windows = problem.height / window_height;
     problem.columns_of_windows = problem.width / window_width;
     problem.scale = arguments.scale;
+    problem.kept = arguments.kept;
 
     require_shape(output, output_name, {problem.batch, problem.height, problem.width, qkv.sizes[3] / 3});
     require_dtype(output, output_name, qkv.dtype);

@@ -105,6 +105,8 @@ struct FloatUnit {
           dots(take<C>(scratch, columns.stride)),
           rows(problem.tokens, take<C>(scratch, RowValues<C>::count(problem.tokens))) {}
 
+    static std::size_t kept_bytes(const Problem& problem) { return Kept<C>::bytes(problem.tokens); }
+
     void prepare(bool) {
         for (int k = 0; k < width; ++k) turned_rows[k] = turned + static_cast<std::ptrdiff_t>(k) * columns.stride;
         // Rows up to a multiple of the lanes are worked on though they stand for nothing.
@@ -137,31 +139,39 @@ struct FloatUnit {
         return {static_cast<const C*>(problem.logit_scale)[head], query_inverse, key_inverse};
     }
 
-    // Leaves the powers of the softmax in `scores` and rows.last; they are still to be multiplied by rows.inverse.
-    Scaling<C> weigh(int head, const C* bias, const C* window_mask) {
+    // Reads the tokens; returns how the products of queries and keys are scaled.
+    Scaling<C> begin(int head) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         query.read(problem, problem.qkv, route.places().qkv, channel);
         key.read(problem, problem.qkv, route.places().qkv, channels + channel);
-        const Scaling<C> scales = scaling(head);
+        value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
+        return scaling(head);
+    }
+
+    // Leaves the powers of the softmax in `powers` and rows.last; they are still to be multiplied by rows.inverse.
+    Powers<C> weigh(const Scaling<C>& scales, const C* bias, const C* window_mask, C* powers, int stride) {
         const Logits<C> logits{columns, scores, scales, bias, window_mask, rows};
         multiply_transposed(query, key, scores, logits);
         logits.last_column(dots);
-        softmax<kDegree>(logits, scores, columns.stride);
-        value.read(problem, problem.qkv, route.places().qkv, 2 * channels + channel);
-        return scales;
+        softmax<kDegree>(logits, powers, stride);
+        return {powers, stride, rows.last};
     }
 
-    void forward(int head, const C* bias, const C* window_mask) {
-        weigh(head, bias, window_mask);
+    void forward(int head, const C* bias, const C* window_mask, C* kept) {
         const int depth = columns.single ? tokens - 1 : tokens;
+        const Powers<C> powers = weigh(begin(head), bias, window_mask, kept ? kept : scores,
+                                       kept ? Kept<C>::stride(columns) : columns.stride);
+        if (kept) Kept<C>::complete(columns, rows, kept);
+        const auto product = [&](const auto& done) {
+            multiply<C>(tokens, depth, vectors, powers.values, powers.stride, 1, value.at, route.ahead(), done);
+        };
         if constexpr (kFused) {
             if (width == problem.head_dim) {
-                multiply<C>(tokens, depth, vectors, scores, columns.stride, 1, value.at, route.ahead(),
-                            output<true>(head));
+                product(output<true>(head));
                 return;
             }
         }
-        multiply<C>(tokens, depth, vectors, scores, columns.stride, 1, value.at, route.ahead(), Store<C>{left, width});
+        product(Store<C>{left, width});
         hand_over(tokens, vectors, left, width, output<false>(head));
     }
 
@@ -193,41 +203,37 @@ struct FloatUnit {
 
     // From the powers and the gradient of the probabilities to the probabilities, in scores, and the gradient
     // of the products of queries and keys, in grad_scores. `grad_bias` gets the gradient of the logits.
-    void softmax_backward(const Scaling<C>& scales, C* grad_bias) {
-        const int stride = columns.stride, last = tokens - 1;
-        mean_gradients(columns, rows, scores, grad_scores);
+    void softmax_backward(const Scaling<C>& scales, const Powers<C>& powers, C* grad_bias) {
+        mean_gradients(columns, rows, powers, dots);
         for (int i = 0; i < tokens; ++i) {
             const Vec<C> inverse = broadcast(rows.inverse[i]), mean = broadcast(rows.top[i]),
                          factor = broadcast(scales.of(i));
             for (int v = 0; v < columns.vectors; ++v) {
-                const int at = i * stride + v * kLanes<C>;
-                const Vec<C> probability = load(scores + at) * inverse;
+                const std::ptrdiff_t column = v * kLanes<C>, at = i * columns.stride + column;
+                const Vec<C> probability = load(powers.values + i * powers.stride + column) * inverse;
                 const Vec<C> grad = probability * (load(grad_scores + at) - mean);
                 store(scores + at, probability);
-                store(grad_scores + at, grad * scales.at(v * kLanes<C>, factor));
+                store(grad_scores + at, grad * scales.at(static_cast<int>(column), factor));
                 if (grad_bias) store(grad_bias + at, load(grad_bias + at) + grad);
             }
-            if (columns.single) {
-                const int at = i * stride + last;
-                const C probability = scores[at] * rows.inverse[i];
-                const C grad_logit = probability * (grad_scores[at] - rows.top[i]);
-                scores[at] = probability;
-                grad_scores[at] = grad_logit * scales.of(i) * (scales.columns ? scales.columns[last] : C(1));
-                if (grad_bias) grad_bias[at] += grad_logit;
-            }
         }
+        if (!columns.single) return;
+        last_column_backward(columns, rows, powers, scales, rows.last, dots, grad_bias);
+        columns.put_last(rows.last, scores);
+        columns.put_last(dots, grad_scores);
     }
 
-    void backward(int head, const C* bias, const C* window_mask, C* grad_bias, double* grad_logit_scale) {
+    void backward(int head, const C* bias, const C* window_mask, C* grad_bias, double* grad_logit_scale,
+                  const C* kept) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
-        const Scaling<C> scales = weigh(head, bias, window_mask);
+        const Scaling<C> scales = begin(head);
+        const Powers<C> powers =
+            kept ? Kept<C>::read(columns, kept, rows) : weigh(scales, bias, window_mask, scores, columns.stride);
         const C factor = scales.all;
         grad.read(problem, problem.output, route.places().output, channel);
         multiply_transposed(grad, value, grad_scores,
-                            ProbabilityGradients<C>{grad_scores, scores, columns.stride, rows});
-        columns.put_last(rows.last, scores);
-        columns.put_last(dots, grad_scores);
-        softmax_backward({C(1), scales.rows, scales.columns}, grad_bias);
+                            ProbabilityGradients<C>{grad_scores, columns.stride, powers, rows});
+        softmax_backward({C(1), scales.rows, scales.columns}, powers, grad_bias);
 
         const int stride = columns.stride;
         give(scores, 1, stride, grad, C(1), 2 * channels + channel, query, nullptr);

@@ -30,6 +30,7 @@ struct PairUnit {
     float *scores, *grad_scores, *product;         // (rows x rows) twice, (rows x width)
     bfloat16* weights;                             // (rows x depth)
     Pair *paired_weights, *paired_grads;           // (depth / 2 x rows)
+    float* last_powers;                            // (rows)
     float *cosines, *query_inverse, *key_inverse;  // cosine attention's products of queries and keys (rows x rows)
     RowValues<float> numbers;
 
@@ -56,10 +57,16 @@ struct PairUnit {
           weights(take<bfloat16>(scratch, size(rows, depth))),
           paired_weights(take<Pair>(scratch, backward ? size(depth / 2, rows) : 0)),
           paired_grads(take<Pair>(scratch, backward ? size(depth / 2, rows) : 0)),
+          last_powers(take<float>(scratch, backward ? rows : 0)),
           cosines(take<float>(scratch, backward && problem.logit_scale ? size(rows, rows) : 0)),
           query_inverse(take<float>(scratch, rows)),
           key_inverse(take<float>(scratch, rows)),
           numbers(tokens, take<float>(scratch, RowValues<float>::count(tokens))) {}
+
+    // Not of cosine attention, whose backward pass needs the products of queries and keys too.
+    static std::size_t kept_bytes(const Problem& problem) {
+        return problem.logit_scale ? 0 : Kept<float>::bytes(problem.tokens);
+    }
 
     static std::size_t size(int rows, int columns) { return PairShape::size(rows, columns); }
 
@@ -97,11 +104,12 @@ struct PairUnit {
         return {static_cast<const float*>(problem.logit_scale)[head], query_inverse, key_inverse};
     }
 
-    void forward(int head, const float* bias, const float* window_mask) {
+    void forward(int head, const float* bias, const float* window_mask, float* kept) {
         const Logits<float> logits{columns, scores, begin(head), bias, window_mask, numbers};
         multiply_rows(query, key, logits);
         logits.last_column(numbers.last);
-        softmax<kDegree>(logits, weights, depth);
+        softmax<kDegree>(logits, weights, depth, kept);
+        if (kept) Kept<float>::complete(columns, numbers, kept);
         value.pair(products.paired_rows(), right);
         const int used = columns.single ? tokens - 1 : tokens;
         if (width == problem.head_dim) {
@@ -134,23 +142,21 @@ struct PairUnit {
         }
     }
 
-    // From the powers in `scores` and the gradient of the probabilities in `grad_scores` to the probabilities, in
+    // From the powers and the gradient of the probabilities in `grad_scores` to the probabilities, in
     // pairs of rows, and the gradient of the products of queries and keys, in pairs of rows and in `weights`.
     // Returns, of cosine attention, the gradient of its logit_scale: not from the rounded gradients, which nearly
     // cancel.
-    double softmax_backward(const Scaling<float>& scales, float* grad_bias) {
-        mean_gradients(columns, numbers, scores, grad_scores);
-        const int last = tokens - 1;
+    double softmax_backward(const Scaling<float>& scales, const Powers<float>& powers, float* grad_bias) {
+        mean_gradients(columns, numbers, powers, numbers.last);
         Vec<float> cosine_sum = {};
-        float last_cosine_sum = 0;
         for (int i = 0; i < tokens; i += 2) {
-            const bool two = i + 1 < tokens;
+            const int count = i + 1 < tokens ? 2 : 1;
             for (int v = 0; v < columns.vectors; ++v) {
                 const int column = v * kLanes<float>;
                 Vec<float> probability[2] = {}, grad_logit[2] = {};
-                for (int r = 0; r < (two ? 2 : 1); ++r) {
+                for (int r = 0; r < count; ++r) {
                     const int at = (i + r) * columns.stride + column;
-                    probability[r] = load(scores + at) * numbers.inverse[i + r];
+                    probability[r] = load(powers.values + (i + r) * powers.stride + column) * numbers.inverse[i + r];
                     const Vec<float> g = probability[r] * (load(grad_scores + at) - numbers.top[i + r]);
                     if (grad_bias) store(grad_bias + at, load(grad_bias + at) + g);
                     grad_logit[r] = g * scales.at(column, broadcast(scales.of(i + r)));
@@ -162,31 +168,30 @@ struct PairUnit {
                 store_bits(paired_weights + i / 2 * rows + column, probabilities);
                 store_bits(paired_grads + i / 2 * rows + column, grads);
             }
-            if (!columns.single) continue;
-            Pair probabilities = 0, grads = 0;
-            for (int r = 0; r < (two ? 2 : 1); ++r) {
-                const int at = (i + r) * columns.stride + last;
-                const float probability = scores[at] * numbers.inverse[i + r];
-                const float grad_logit = probability * (grad_scores[at] - numbers.top[i + r]);
-                if (grad_bias) grad_bias[at] += grad_logit;
-                const float scaled = grad_logit * scales.of(i + r) * (scales.columns ? scales.columns[last] : 1);
-                if (scales.rows) last_cosine_sum += scaled * cosines[at];
-                const bfloat16 grad = round(scaled);
-                weights[(i + r) * depth + last] = grad;
-                probabilities |= static_cast<Pair>(round(probability).bits) << (16 * r);
-                grads |= static_cast<Pair>(grad.bits) << (16 * r);
-            }
-            paired_weights[i / 2 * rows + last] = probabilities;
-            paired_grads[i / 2 * rows + last] = grads;
         }
-        return sum<float>(cosine_sum) + static_cast<double>(last_cosine_sum);
+        return static_cast<double>(sum<float>(cosine_sum)) +
+               (columns.single ? last_column_backward(scales, powers, grad_bias) : 0);
     }
 
-    void backward(int head, const float* bias, const float* window_mask, float* grad_bias, double* grad_logit_scale) {
-        const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
-        const Scaling<float> scales = begin(head);
-        const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
-        if (scales.rows) {
+    double last_column_backward(const Scaling<float>& scales, const Powers<float>& powers, float* grad_bias) {
+        const float *const probabilities = last_powers, *const grads = numbers.last;
+        window::last_column_backward(columns, numbers, powers, scales, last_powers, numbers.last, grad_bias);
+        const int last = tokens - 1;
+        float cosine_sum = 0;
+        for (int i = 0; i < tokens; ++i) {
+            weights[i * depth + last] = round(grads[i]);
+            if (scales.rows) cosine_sum += grads[i] * cosines[i * columns.stride + last];
+        }
+        for (int i = 0; i < tokens; i += 2) {
+            const bool two = i + 1 < tokens;
+            paired_weights[i / 2 * rows + last] = make_pair(probabilities[i], two ? probabilities[i + 1] : 0);
+            paired_grads[i / 2 * rows + last] = make_pair(grads[i], two ? grads[i + 1] : 0);
+        }
+        return static_cast<double>(cosine_sum);
+    }
+
+    Powers<float> weigh(const Logits<float>& logits) {
+        if (logits.scaling.rows) {
             multiply_rows(query, key, Store<float>{cosines, rows});
             columns.put_last(numbers.last, cosines);
             hand_over(tokens, columns.vectors, cosines, rows, logits);
@@ -195,11 +200,19 @@ struct PairUnit {
         }
         logits.last_column(numbers.last);
         softmax<kDegree>(logits, scores, columns.stride);
-        columns.put_last(numbers.last, scores);
+        for (int i = 0; i < rows; i += kLanes<float>) store(last_powers + i, load(numbers.last + i));
+        return {scores, columns.stride, last_powers};
+    }
+
+    void backward(int head, const float* bias, const float* window_mask, float* grad_bias, double* grad_logit_scale,
+                  const float* kept) {
+        const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
+        const Scaling<float> scales = begin(head);
+        const Powers<float> powers = kept ? Kept<float>::read(columns, kept, numbers)
+                                          : weigh({columns, scores, scales, bias, window_mask, numbers});
         grad.read(problem, problem.output, route.places().output, channel);
-        multiply_rows(grad, value, ProbabilityGradients<float>{grad_scores, scores, rows, numbers});
-        columns.put_last(numbers.last, grad_scores);
-        const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, grad_bias);
+        multiply_rows(grad, value, ProbabilityGradients<float>{grad_scores, rows, powers, numbers});
+        const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, powers, grad_bias);
         if (grad_logit_scale) *grad_logit_scale += cosine_sum;
 
         grad.pair(products.paired_rows(), right);

@@ -94,4 +94,8 @@ inline bfloat16 round(float value) {
     return {static_cast<std::uint16_t>((bitcast<std::uint32_t>(value) + 0x8000) >> 16)};
 }
 
+inline Pair make_pair(float first, float second) {
+    return round(first).bits | static_cast<Pair>(round(second).bits) << 16;
+}
+
 }  // namespace pyemo::PYEMO_ISA::window

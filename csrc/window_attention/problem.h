@@ -32,6 +32,8 @@ struct Problem {
     bool narrow_bias;                                  // it and its gradient are of the maps' type, not the logits'
     Map qkv, output;                                   // of the backward pass, output is the gradient that comes in
     Map grad_qkv;                                      // of the backward pass
+    char* kept;  // a kernel's `kept_bytes` for each head of each window, which the forward pass writes and the backward
+                 // pass reads; or null
 };
 
 // What one thread does in one go: all of these windows, all of these heads.

@@ -84,6 +84,45 @@ struct RowValues {
     }
 };
 
+// The powers of a softmax in rows of `stride`, and the last column, where it stands outside the vectors.
+template <class T>
+struct Powers {
+    const T* values;
+    std::ptrdiff_t stride;
+    const T* last;
+};
+
+// Of a softmax, what the forward pass can keep for the backward pass: the powers, the last column where it stands
+// outside the vectors, and 1 / each row's sum.
+template <class T>
+struct Kept {
+    static int stride(const Columns<T>& columns) { return columns.vectors * kLanes<T>; }
+    static std::size_t bytes(int tokens) {
+        const Columns<T> columns(tokens);
+        const std::size_t elements = static_cast<std::size_t>(tokens) * stride(columns) + 2 * columns.stride;
+        return (elements * sizeof(T) + 63) / 64 * 64;
+    }
+    // What stands behind the powers.
+    static T* end(const Columns<T>& columns, T* kept) {
+        return kept + static_cast<std::ptrdiff_t>(columns.tokens) * stride(columns);
+    }
+    static void complete(const Columns<T>& columns, const RowValues<T>& rows, T* kept) {
+        T* const last = end(columns, kept);
+        for (int i = 0; i < columns.stride; i += kLanes<T>) {
+            store(last + i, load(rows.last + i));
+            store(last + columns.stride + i, load(rows.inverse + i));
+        }
+    }
+    // The sums go into rows.inverse.
+    static Powers<T> read(const Columns<T>& columns, const T* kept, const RowValues<T>& rows) {
+        const T* const last = end(columns, const_cast<T*>(kept));
+        for (int i = 0; i < columns.stride; i += kLanes<T>) {
+            store(rows.inverse + i, load(last + columns.stride + i));
+        }
+        return {kept, stride(columns), last};
+    }
+};
+
 // The factors of a logit beside those of the matrix product.
 template <class T>
 struct Scaling {
@@ -146,9 +185,10 @@ struct Logits {
 
 // exp(logits - their row's largest) into `powers`, which may be the logits' memory, and 1 / their row's sum into
 // rows.inverse; the last column's into rows.last, where it stands outside the vectors. Columns of `powers` from the
-// tokens up to the vectors' end become 0, because such a bias is minus infinity.
+// tokens up to the vectors' end become 0, because such a bias is minus infinity. `kept`, unless null, gets the powers
+// too.
 template <int kDegree, class T, class Power>
-inline void softmax(const Logits<T>& logits, Power* powers, int power_stride) {
+inline void softmax(const Logits<T>& logits, Power* powers, int power_stride, T* kept = nullptr) {
     const Columns<T>& columns = logits.columns;
     const RowValues<T>& rows = logits.rows;
     const int n = columns.tokens;
@@ -165,6 +205,7 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride) {
         for (int v = 0; v < columns.vectors; ++v) {
             const Vec<T> power = exp2_not_positive<kDegree, T>(load(from + v * kLanes<T>) - top);
             store(to + v * kLanes<T>, power);
+            if (kept) store(kept + i * static_cast<std::ptrdiff_t>(Kept<T>::stride(columns)) + v * kLanes<T>, power);
             sum += power;
         }
         rows.store_wide(i, sum);
@@ -185,20 +226,20 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride) {
 template <class T>
 struct ProbabilityGradients {
     T* values;
-    const T* powers;
     std::ptrdiff_t stride;
+    const Powers<T>& powers;
     const RowValues<T>& rows;
 
     template <int kRows, int kVectors>
     PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<T> (&products)[kRows][kVectors]) const {
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
-            const std::ptrdiff_t at = (row + r) * stride + column;
+            const std::ptrdiff_t at = (row + r) * stride + column, power = (row + r) * powers.stride + column;
             Vec<T> sum = column ? rows.wide_of(row + r) : Vec<T>{};
 #pragma GCC unroll 16
             for (int v = 0; v < kVectors; ++v) {
                 store(values + at + v * kLanes<T>, products[r][v]);
-                sum += products[r][v] * load(powers + at + v * kLanes<T>);
+                sum += products[r][v] * load(powers.values + power + v * kLanes<T>);
             }
             rows.store_wide(row + r, sum);
         }
@@ -206,18 +247,35 @@ struct ProbabilityGradients {
 };
 
 // Each row's mean of the gradients of its probabilities, weighted with these, into rows.top, from the sums in rows.wide
-// and, where it stands outside the vectors, the last column. The latter's products are left in rows.last.
+// and, where it stands outside the vectors, the last column.
 template <class T>
-inline void mean_gradients(const Columns<T>& columns, const RowValues<T>& rows, const T* powers, const T* gradients) {
-    for (int i = 0; columns.single && i < columns.tokens; ++i) {
-        const int at = i * columns.stride + columns.tokens - 1;
-        rows.last[i] = powers[at] * gradients[at];
-    }
+inline void mean_gradients(const Columns<T>& columns, const RowValues<T>& rows, const Powers<T>& powers,
+                           const T* last_gradients) {
     for (int i = 0; i < columns.tokens; i += kLanes<T>) {
         Vec<T> sum = rows.reduce(i, [](Vec<T> a, Vec<T> b) { return a + b; });
-        if (columns.single) sum += load(rows.last + i);
+        if (columns.single) sum += load(powers.last + i) * load(last_gradients + i);
         store(rows.top + i, sum * load(rows.inverse + i));
     }
+}
+
+// Of a last column outside the vectors: from the powers, and the gradients of the probabilities, to the probabilities
+// and the gradients of the products, in the memory of what they come from. `grad_bias`, unless null, gets those of the
+// logits added, in rows of the columns' stride.
+template <class T>
+inline void last_column_backward(const Columns<T>& columns, const RowValues<T>& rows, const Powers<T>& powers,
+                                 const Scaling<T>& scales, T* probabilities, T* gradients, T* grad_bias) {
+    const int last = columns.tokens - 1;
+    const Vec<T> factor = broadcast(scales.all * (scales.columns ? scales.columns[last] : T(1)));
+    T* const of_logits = rows.wide;
+    for (int i = 0; i < columns.tokens; i += kLanes<T>) {
+        const Vec<T> probability = load(powers.last + i) * load(rows.inverse + i);
+        const Vec<T> gradient = probability * (load(gradients + i) - load(rows.top + i));
+        store(probabilities + i, probability);
+        store(of_logits + i, gradient);
+        store(gradients + i, gradient * (scales.rows ? factor * load(scales.rows + i) : factor));
+    }
+    T* bias = grad_bias ? grad_bias + last : nullptr;
+    for (int i = 0; bias && i < columns.tokens; ++i, bias += columns.stride) *bias += of_logits[i];
 }
 
 }  // namespace pyemo::PYEMO_ISA::window

@@ -62,16 +62,16 @@ struct Tasks {
 
     static void forward(const Problem& problem, const Task& task, char* scratch) {
         run(problem, task, scratch, false,
-            [](Unit& unit, int head, const C* bias, const C* mask) { unit.forward(head, bias, mask); });
+            [](Unit& unit, int head, const C* bias, const C* mask, C* kept) { unit.forward(head, bias, mask, kept); });
     }
 
     static void backward(const Problem& problem, const Task& task, char* scratch, void* grad_bias,
                          double* grad_logit_scale) {
         const std::ptrdiff_t bias_size = static_cast<std::ptrdiff_t>(problem.tokens) * bias_stride(problem.tokens);
-        run(problem, task, scratch, true, [&](Unit& unit, int head, const C* bias, const C* mask) {
+        run(problem, task, scratch, true, [&](Unit& unit, int head, const C* bias, const C* mask, const C* kept) {
             const int i = head - task.head_begin;
             unit.backward(head, bias, mask, grad_bias ? static_cast<C*>(grad_bias) + i * bias_size : nullptr,
-                          grad_logit_scale ? grad_logit_scale + i : nullptr);
+                          grad_logit_scale ? grad_logit_scale + i : nullptr, kept);
         });
     }
 
@@ -97,18 +97,22 @@ struct Tasks {
         for (int head = task.head_begin; head < task.head_end; ++head) {
             pack_bias(problem, head, biases + (head - task.head_begin) * size);
         }
+        const std::size_t kept_bytes = problem.kept ? Unit::kept_bytes(problem) : 0;
         unit.route.begin(task);
         for (std::int64_t index = task.window_begin; index < task.window_end; ++index) {
             unit.route.enter(task, index);
             const C* mask = unit.mask.of(Window(problem, index));
             for (int head = task.head_begin; head < task.head_end; ++head) {
                 unit.route.enter_head(task, head);
-                visit(unit, head, biases + (head - task.head_begin) * size, mask);
+                C* const kept = reinterpret_cast<C*>(problem.kept + (index * problem.heads + head) * kept_bytes);
+                visit(unit, head, biases + (head - task.head_begin) * size, mask, kept_bytes ? kept : nullptr);
             }
         }
     }
 
-    static constexpr pyemo::window::Kernel kernel() { return {bias_stride, scratch_bytes, forward, backward, add_up}; }
+    static constexpr pyemo::window::Kernel kernel() {
+        return {bias_stride, scratch_bytes, Unit::kept_bytes, forward, backward, add_up};
+    }
 };
 
 }  // namespace pyemo::PYEMO_ISA::window

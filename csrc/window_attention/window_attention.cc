@@ -18,6 +18,13 @@ namespace {
 
 const Kernel& kernel_of(DType dtype) { return window_kernels().of[static_cast<int>(dtype)]; }
 
+// What is kept should still be in the caches when it is needed: from memory, it takes as long as computing it again.
+constexpr std::size_t kMostKeptBytes = std::size_t{1} << 23;
+
+std::int64_t units(const Problem& problem) {
+    return problem.batch * problem.rows_of_windows * problem.columns_of_windows * problem.heads;
+}
+
 // How windows and heads are divided into tasks: the same for any number of threads, so that sums over tasks are too.
 struct Division {
     std::int64_t windows, window_parts;
@@ -45,6 +52,12 @@ struct Division {
 };
 
 }  // namespace
+
+std::size_t kept_bytes(const Arguments& arguments, const TensorView& output) {
+    const Problem problem = make_problem(arguments, output, "the output");
+    const std::size_t bytes = kernel_of(arguments.qkv->dtype).kept_bytes(problem) * units(problem);
+    return bytes <= kMostKeptBytes ? bytes : 0;
+}
 
 void forward(const Arguments& arguments, const TensorView& output) {
     const Problem problem = make_problem(arguments, output, "the output");

@@ -18,7 +18,12 @@ struct Arguments {
     Extent window, shift;
     double scale;
     int threads;
+    char* kept = nullptr;  // `kept_bytes`, aligned to 64, from the forward to the backward pass: without, the latter
+                           // computes the same again
 };
+
+// How much both passes may be given to keep; 0 if there is nothing that is worth it.
+std::size_t kept_bytes(const Arguments& arguments, const TensorView& output);
 
 // `output`: (batch, height, width, channels) of qkv's dtype, channels side by side.
 void forward(const Arguments& arguments, const TensorView& output);

@@ -90,7 +90,7 @@ def window_attention(
     window, shift = _pair("window_size", window_size), _pair("shift_size", shift_size)
     if checked:
         constants = num_heads, window, shift, _scale(scale, qkv, num_heads, logit_scale)
-        return _Function.apply(_run_directly, qkv, bias, mask, logit_scale, *constants)
+        return _Function.apply(None, qkv, bias, mask, logit_scale, *constants)
     _check(qkv, num_heads, window, shift)
     tokens = window[0] * window[1]
     wants_grad = qkv.requires_grad
@@ -181,12 +181,6 @@ def _check_addend(name: str, tensor: Tensor, shape: tuple[int, ...], meaning: st
 def _fake(qkv: Tensor, *_: Any) -> Tensor:
     batch, height, width, channels = qkv.shape
     return qkv.new_empty((batch, height, width, channels // 3))
-
-
-def _run_directly(*arguments: Any) -> Tensor:
-    """What can be told that no gradient is to be recorded: autograd does it."""
-    output = native.direct_window_attention(*arguments, torch.get_num_threads(), False)  # type: ignore[union-attr]
-    return _run_native(*arguments) if output is None else output
 
 
 def _run_native(
@@ -289,12 +283,18 @@ def _native_gradients(
     return grad_qkv, _in_dtype_of(bias, grad_bias), _in_dtype_of(logit_scale, grad_logit_scale)
 
 
-def _gradients(*arguments: Any) -> Sequence[Tensor | None]:
+def _learn(*arguments: Any) -> tuple[Tensor, Tensor | None]:
+    """The output, and what the native module wants to be kept for the backward pass."""
+    learnt = native.direct_window_attention_learning(*arguments, torch.get_num_threads())  # type: ignore[union-attr]
+    return (_run_native(*arguments), None) if learnt is None else learnt
+
+
+def _gradients(kept: Tensor | None, *arguments: Any) -> Sequence[Tensor | None]:
     *inputs, wants_bias, wants_logit_scale = arguments
     grads: Sequence[Tensor | None] | None = None
     if connected and not seen_by_python():
-        threads = torch.get_num_threads()
-        grads = native.direct_window_attention_backward(*inputs, threads, wants_bias, wants_logit_scale)  # type: ignore[union-attr]
+        wishes = torch.get_num_threads(), wants_bias, wants_logit_scale, kept
+        grads = native.direct_window_attention_backward(*inputs, *wishes)  # type: ignore[union-attr]
     if grads is None:
         run = _native_gradients if native is not None and direct(*inputs[:5]) else _backward
         grads = run(*arguments)
@@ -401,20 +401,21 @@ class _Function(torch.autograd.Function):
     """The gradients. Not by ``torch.library.register_autograd``, which takes three times as long a call."""
 
     @staticmethod
-    def forward(ctx: Any, run: Callable[..., Tensor], *arguments: Any) -> Tensor:
-        ctx.save_for_backward(*arguments[:4])
+    def forward(ctx: Any, run: Callable[..., Tensor] | None, *arguments: Any) -> Tensor:
+        output, kept = _learn(*arguments) if run is None else (run(*arguments), None)
+        ctx.save_for_backward(*arguments[:4], kept)
         ctx.constants = arguments[4:]
-        return run(*arguments)
+        return output
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = ctx.saved_tensors  # once: checkpointing computes them anew each time
+        *tensors, kept = ctx.saved_tensors  # once: checkpointing computes them anew each time
         _, wants_qkv, wants_bias, _, wants_logit_scale, *others = ctx.needs_input_grad
         grads: Sequence[Tensor | None]
         if torch.is_grad_enabled():  # second derivatives are wanted
             grads = reference.attend_backward(grad, *tensors, *ctx.constants)
         else:
-            grads = _gradients(grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
+            grads = _gradients(kept, grad, *tensors, *ctx.constants, wants_bias, wants_logit_scale)
         return (
             None,
             grads[0] if wants_qkv else None,
