@@ -150,6 +150,13 @@ struct FloatUnit {
 
     // Leaves the powers of the softmax in `powers` and rows.last; they are still to be multiplied by rows.inverse.
     Powers<C> weigh(const Scaling<C>& scales, const C* bias, const C* window_mask, C* powers, int stride) {
+        using Unshifted = UnshiftedSoftmax<kDegree, C, C>;
+        if (Unshifted::serves(problem, columns)) {
+            const Unshifted softmax{columns, scales.all, bias, window_mask, rows, powers, stride, nullptr};
+            softmax.begin();
+            multiply_transposed(query, key, scores, softmax);
+            if (softmax.finish(dots)) return {powers, stride, rows.last};
+        }
         const Logits<C> logits{columns, scores, scales, bias, window_mask, rows};
         multiply_transposed(query, key, scores, logits);
         logits.last_column(dots);

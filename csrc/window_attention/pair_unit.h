@@ -104,11 +104,25 @@ struct PairUnit {
         return {static_cast<const float*>(problem.logit_scale)[head], query_inverse, key_inverse};
     }
 
+    template <class Power>
+    bool weigh_unshifted(const Scaling<float>& scales, const float* bias, const float* window_mask, Power* powers,
+                         int stride, float* kept) {
+        using Unshifted = UnshiftedSoftmax<kDegree, float, Power>;
+        if (!Unshifted::serves(problem, columns)) return false;
+        const Unshifted softmax{columns, scales.all, bias, window_mask, numbers, powers, stride, kept};
+        softmax.begin();
+        multiply_rows(query, key, softmax);
+        return softmax.finish(numbers.last);
+    }
+
     void forward(int head, const float* bias, const float* window_mask, float* kept) {
-        const Logits<float> logits{columns, scores, begin(head), bias, window_mask, numbers};
-        multiply_rows(query, key, logits);
-        logits.last_column(numbers.last);
-        softmax<kDegree>(logits, weights, depth, kept);
+        const Scaling<float> scales = begin(head);
+        if (!weigh_unshifted(scales, bias, window_mask, weights, depth, kept)) {
+            const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
+            multiply_rows(query, key, logits);
+            logits.last_column(numbers.last);
+            softmax<kDegree>(logits, weights, depth, kept);
+        }
         if (kept) Kept<float>::complete(columns, numbers, kept);
         value.pair(products.paired_rows(), right);
         const int used = columns.single ? tokens - 1 : tokens;
@@ -190,16 +204,20 @@ struct PairUnit {
         return static_cast<double>(cosine_sum);
     }
 
-    Powers<float> weigh(const Logits<float>& logits) {
-        if (logits.scaling.rows) {
-            multiply_rows(query, key, Store<float>{cosines, rows});
-            columns.put_last(numbers.last, cosines);
-            hand_over(tokens, columns.vectors, cosines, rows, logits);
-        } else {
-            multiply_rows(query, key, logits);
+    // Leaves the powers in `scores` and last_powers.
+    Powers<float> weigh(const Scaling<float>& scales, const float* bias, const float* window_mask) {
+        if (!weigh_unshifted(scales, bias, window_mask, scores, columns.stride, nullptr)) {
+            const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
+            if (scales.rows) {
+                multiply_rows(query, key, Store<float>{cosines, rows});
+                columns.put_last(numbers.last, cosines);
+                hand_over(tokens, columns.vectors, cosines, rows, logits);
+            } else {
+                multiply_rows(query, key, logits);
+            }
+            logits.last_column(numbers.last);
+            softmax<kDegree>(logits, scores, columns.stride);
         }
-        logits.last_column(numbers.last);
-        softmax<kDegree>(logits, scores, columns.stride);
         for (int i = 0; i < rows; i += kLanes<float>) store(last_powers + i, load(numbers.last + i));
         return {scores, columns.stride, last_powers};
     }
@@ -208,8 +226,8 @@ struct PairUnit {
                   const float* kept) {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         const Scaling<float> scales = begin(head);
-        const Powers<float> powers = kept ? Kept<float>::read(columns, kept, numbers)
-                                          : weigh({columns, scores, scales, bias, window_mask, numbers});
+        const Powers<float> powers =
+            kept ? Kept<float>::read(columns, kept, numbers) : weigh(scales, bias, window_mask);
         grad.read(problem, problem.output, route.places().output, channel);
         multiply_rows(grad, value, ProbabilityGradients<float>{grad_scores, rows, powers, numbers});
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, powers, grad_bias);

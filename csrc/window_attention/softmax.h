@@ -30,10 +30,10 @@ struct Columns {
     }
 };
 
-// 2^x of numbers that are not above 0, minus infinity and NaN among them. What would be subnormal is 0: on such numbers
-// every later instruction is slow, and the shift's penalty would make many.
+// 2^x of numbers that are not above kMostUnshifted, minus infinity and NaN among them. What would be subnormal is 0: on
+// such numbers every later instruction is slow, and the shift's penalty would make many.
 template <int kDegree, class T>
-inline Vec<T> exp2_not_positive(Vec<T> x) {
+inline Vec<T> exp2_or_zero(Vec<T> x) {
 #if defined(__AVX512F__)
     if constexpr (sizeof(T) == sizeof(float)) {
         const Vec<float> rest = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
@@ -51,6 +51,15 @@ inline Vec<T> larger(Vec<T> a, Vec<T> b) {
     if constexpr (sizeof(T) == sizeof(float)) return _mm512_max_ps(a, b);
 #endif
     return a > b ? a : b;
+}
+
+// |a| or |b|; one of them may be lost where the other is NaN.
+template <class T>
+inline Vec<T> larger_magnitude(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512DQ__)
+    if constexpr (sizeof(T) == sizeof(float)) return _mm512_range_ps(a, b, 0b1011);
+#endif
+    return larger<T>(larger<T>(a, -a), larger<T>(b, -b));
 }
 
 // Numbers of each row of a window, and what it takes to find them. Rows count up to a multiple of the lanes.
@@ -203,7 +212,7 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride, T*
         Power* to = powers + static_cast<std::ptrdiff_t>(i) * power_stride;
         Vec<T> sum = {};
         for (int v = 0; v < columns.vectors; ++v) {
-            const Vec<T> power = exp2_not_positive<kDegree, T>(load(from + v * kLanes<T>) - top);
+            const Vec<T> power = exp2_or_zero<kDegree, T>(load(from + v * kLanes<T>) - top);
             store(to + v * kLanes<T>, power);
             if (kept) store(kept + i * static_cast<std::ptrdiff_t>(Kept<T>::stride(columns)) + v * kLanes<T>, power);
             sum += power;
@@ -213,13 +222,92 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride, T*
     for (int i = 0; i < n; i += kLanes<T>) {
         Vec<T> sum = rows.reduce(i, [](Vec<T> a, Vec<T> b) { return a + b; });
         if (columns.single) {
-            const Vec<T> power = exp2_not_positive<kDegree, T>(load(rows.last + i) - load(rows.top + i));
+            const Vec<T> power = exp2_or_zero<kDegree, T>(load(rows.last + i) - load(rows.top + i));
             sum += power;
             store(rows.last + i, power);
         }
         store(rows.inverse + i, T(1) / sum);
     }
 }
+
+// The same without the logits' detour through memory, where none is so large that the rows' largest ones are needed:
+// then powers neither overflow nor vanish beside each other, nor can the shift's penalty be made up for. Where one is
+// too large shows in the end only, and all is to be done again.
+template <int kDegree, class T, class Power>
+struct UnshiftedSoftmax {
+    // In units of log2(e). Sums of products of such powers overflow when values are above 1e24.
+    static constexpr int kMost = 40;
+
+    const Columns<T>& columns;
+    T scale;
+    const T *bias, *mask;  // as those of Logits; the mask is that of the shift
+    const RowValues<T>& rows;
+    Power* powers;
+    int stride;
+    T* kept;  // as softmax has it, unless Power is T
+
+    // Whether it is worth trying. Cosine attention's logits are large; a given mask may leave nothing of a row.
+    static bool serves(const pyemo::window::Problem& problem, const Columns<T>& columns) {
+        return !problem.logit_scale && !problem.mask &&
+               problem.tokens == columns.vectors * kLanes<T> + (columns.single ? 1 : 0);
+    }
+
+    void begin() const { store(extreme(), Vec<T>{}); }
+
+    // Of products in registers: see simd::multiply. The sums are left in rows.wide.
+    template <int kRows, int kVectors>
+    PYEMO_INLINE void operator()(int row, std::ptrdiff_t column, const Vec<T> (&products)[kRows][kVectors]) const {
+        const Vec<T> factor = broadcast(scale * T(pyemo::window::kLog2E));
+        Vec<T> most = load(extreme());
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            const std::ptrdiff_t at = (row + r) * static_cast<std::ptrdiff_t>(columns.stride) + column,
+                                 to = (row + r) * static_cast<std::ptrdiff_t>(stride) + column;
+            Vec<T> sum = column ? rows.wide_of(row + r) : Vec<T>{};
+#pragma GCC unroll 16
+            for (int v = 0; v < kVectors; ++v) {
+                Vec<T> x = products[r][v] * factor + load(bias + at + v * kLanes<T>);
+                most = larger_magnitude<T>(most, x);
+                if (mask) x += load(mask + at + v * kLanes<T>);
+                const Vec<T> power = exp2_or_zero<kDegree, T>(x);
+                store(powers + to + v * kLanes<T>, power);
+                if constexpr (!std::is_same_v<Power, T>) {
+                    const std::ptrdiff_t place = (row + r) * static_cast<std::ptrdiff_t>(Kept<T>::stride(columns));
+                    if (kept) store(kept + place + column + v * kLanes<T>, power);
+                }
+                sum += power;
+            }
+            rows.store_wide(row + r, sum);
+        }
+        store(extreme(), most);
+    }
+
+    // False if a logit was too large. `last_products`: of all rows with a last column outside the vectors.
+    bool finish(const T* last_products) const {
+        const Vec<T> factor = broadcast(scale * T(pyemo::window::kLog2E));
+        const std::ptrdiff_t behind = static_cast<std::ptrdiff_t>(columns.tokens) * columns.stride;
+        Vec<T> most = load(extreme());
+        for (int i = 0; i < columns.tokens; i += kLanes<T>) {
+            Vec<T> sum = rows.reduce(i, [](Vec<T> a, Vec<T> b) { return a + b; });
+            if (columns.single) {
+                Vec<T> x = load(last_products + i) * factor + load(bias + behind + i);
+                most = larger_magnitude<T>(most, x);
+                if (mask) x += load(mask + behind + i);
+                const Vec<T> power = exp2_or_zero<kDegree, T>(x);
+                sum += power;
+                store(rows.last + i, power);
+            }
+            store(rows.inverse + i, T(1) / sum);
+        }
+        for (int k = 0; k < kLanes<T>; ++k) {
+            if (most[k] > kMost) return false;
+        }
+        return true;
+    }
+
+  private:
+    T* extreme() const { return rows.top; }  // of each lane
+};
 
 // The gradients of the probabilities, stored in rows of `stride`. Of products in registers, see simd::multiply. Their
 // products with the powers are added up in rows.wide.
