@@ -146,11 +146,7 @@ PyObject* learn(PyObject* const* objects, Py_ssize_t count) {
         view.ndim = 1;
         view.sizes[0] = static_cast<std::int64_t>(bytes) / item_size(call.qkv.dtype);
         kept = new_tensor(objects[0], view);
-        if (reinterpret_cast<std::uintptr_t>(view.data) % 64 == 0) {
-            call.arguments.kept = view.data;
-        } else {
-            kept = py::none();
-        }
+        call.arguments.kept = view.data;
     }
     {
         const ReleasedGil released;
@@ -171,9 +167,10 @@ PyObject* backward(PyObject* const* objects, Py_ssize_t count) {
         read(kept, view);
         // Another set of kernels, since then, keeps something else.
         const std::size_t bytes = window::kept_bytes(call.arguments, grad);
-        const bool fits = view.ndim == 1 && view.is_contiguous() &&
-                          view.sizes[0] * static_cast<std::size_t>(item_size(view.dtype)) == bytes;
-        if (fits && reinterpret_cast<std::uintptr_t>(view.data) % 64 == 0) call.arguments.kept = view.data;
+        if (view.ndim == 1 && view.is_contiguous() && reinterpret_cast<std::uintptr_t>(view.data) % 8 == 0 &&
+            view.sizes[0] * static_cast<std::size_t>(item_size(view.dtype)) == bytes) {
+            call.arguments.kept = view.data;
+        }
     }
     const TensorView* const likes[] = {&call.qkv, call.arguments.bias, call.arguments.logit_scale};
     PyObject* const sources[] = {objects[1], objects[2], objects[4]};

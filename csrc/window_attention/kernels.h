@@ -12,7 +12,7 @@ struct Kernel {
 
     // Bytes that a task of so many heads needs to work in, aligned to 64.
     std::size_t (*scratch_bytes)(const Problem&, int heads, bool backward);
-    // Bytes that are worth keeping of each head of each window, a multiple of 64; 0 if none are.
+    // Bytes that are worth keeping of each head of each window, 0 if none are.
     std::size_t (*kept_bytes)(const Problem&);
     void (*forward)(const Problem&, const Task&, char* scratch);
     // `grad_bias`: (heads of the task, tokens, bias_stride), added to; `grad_logit_scale`: (heads of the task,), added

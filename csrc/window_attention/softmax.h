@@ -53,13 +53,14 @@ inline Vec<T> larger(Vec<T> a, Vec<T> b) {
     return a > b ? a : b;
 }
 
-// |a| or |b|; one of them may be lost where the other is NaN.
+// The larger of `most`, which is not negative, and |x|; `most` where x is NaN.
 template <class T>
-inline Vec<T> larger_magnitude(Vec<T> a, Vec<T> b) {
+inline Vec<T> larger_magnitude(Vec<T> most, Vec<T> x) {
 #if defined(__AVX512DQ__)
-    if constexpr (sizeof(T) == sizeof(float)) return _mm512_range_ps(a, b, 0b1011);
+    if constexpr (sizeof(T) == sizeof(float)) return _mm512_range_ps(most, x, 0b1011);
 #endif
-    return larger<T>(larger<T>(a, -a), larger<T>(b, -b));
+    const Vec<T> magnitude = x < T(0) ? -x : x;
+    return magnitude > most ? magnitude : most;
 }
 
 // Numbers of each row of a window, and what it takes to find them. Rows count up to a multiple of the lanes.
@@ -102,15 +103,16 @@ struct Powers {
 };
 
 // Of a softmax, what the forward pass can keep for the backward pass: the powers, the last column where it stands
-// outside the vectors, and 1 / each row's sum.
+// outside the vectors, and 1 / each row's sum. Instruction sets with other vectors need another number of bytes, unless
+// they can read this.
 template <class T>
 struct Kept {
     static int stride(const Columns<T>& columns) { return columns.vectors * kLanes<T>; }
     static std::size_t bytes(int tokens) {
         const Columns<T> columns(tokens);
-        const std::size_t elements = static_cast<std::size_t>(tokens) * stride(columns) + 2 * columns.stride;
-        return (elements * sizeof(T) + 63) / 64 * 64;
+        return (static_cast<std::size_t>(tokens) * stride(columns) + 2 * rows(tokens)) * sizeof(T);
     }
+    static int rows(int tokens) { return round_up(tokens, 16); }
     // What stands behind the powers.
     static T* end(const Columns<T>& columns, T* kept) {
         return kept + static_cast<std::ptrdiff_t>(columns.tokens) * stride(columns);
@@ -119,14 +121,14 @@ struct Kept {
         T* const last = end(columns, kept);
         for (int i = 0; i < columns.stride; i += kLanes<T>) {
             store(last + i, load(rows.last + i));
-            store(last + columns.stride + i, load(rows.inverse + i));
+            store(last + Kept::rows(columns.tokens) + i, load(rows.inverse + i));
         }
     }
     // The sums go into rows.inverse.
     static Powers<T> read(const Columns<T>& columns, const T* kept, const RowValues<T>& rows) {
         const T* const last = end(columns, const_cast<T*>(kept));
         for (int i = 0; i < columns.stride; i += kLanes<T>) {
-            store(rows.inverse + i, load(last + columns.stride + i));
+            store(rows.inverse + i, load(last + Kept::rows(columns.tokens) + i));
         }
         return {kept, stride(columns), last};
     }

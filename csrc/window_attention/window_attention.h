@@ -18,7 +18,7 @@ struct Arguments {
     Extent window, shift;
     double scale;
     int threads;
-    char* kept = nullptr;  // `kept_bytes`, aligned to 64, from the forward to the backward pass: without, the latter
+    char* kept = nullptr;  // `kept_bytes`, aligned to 8, from the forward to the backward pass: without, the latter
                            // computes the same again
 };
 

@@ -54,9 +54,9 @@ def window_attention(
     Returns:
         (B, H, W, C), channels ordered (head, head_dim), contiguous, of qkv's dtype. All is computed in float32 (float64 for float64),
         whatever autocast says, which leaves qkv's dtype as it is: under autocast, linear layers give bfloat16 already. ``bias``,
-        ``logit_scale`` and ``mask`` may have other floating dtypes. Gradients flow to qkv, bias and logit_scale; nothing but these
-        inputs is kept for the backward pass. Results do not depend on the number of threads; on one kind of GPU they are always the
-        same bits.
+        ``logit_scale`` and ``mask`` may have other floating dtypes. Gradients flow to qkv, bias and logit_scale. For the
+        backward pass, these inputs are kept; on a CPU, small maps' powers of the softmax too, 8 MB a call at most. Results do not
+        depend on the number of threads; on one kind of GPU they are always the same bits. On a CPU, values above 1e24 may overflow.
 
     Raises:
         TypeError: an argument is neither tensor nor array or has a dtype that is not floating.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -300,6 +301,50 @@ def test_large_and_small_logits(isa: str, magnitude: float) -> None:
     output = window_attention(qkv, num_heads=1, window_size=8)
     expected = reference.window_attention(qkv.double(), num_heads=1, window_size=8)
     assert_near(output, expected, 2e-6 * max(1.0, magnitude), "output")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("window", [7, 8, 6])
+@pytest.mark.parametrize("largest", [20.0, 27.5, 28.0, 60.0, 300.0])
+def test_rows_of_every_height(isa: str, largest: float, window: int, dtype: torch.dtype) -> None:
+    """Without a shift by the largest logit of each row, where all of a head's are small enough; a large one anywhere makes it needed."""
+    tokens = window**2
+    qkv = torch.randn(1, 2 * window, 2 * window, 3 * 2 * 32, dtype=torch.float64) / 10
+    bias = torch.randn(2, tokens, tokens, dtype=torch.float64)
+    bias[0] -= torch.linspace(-largest, largest, tokens, dtype=torch.float64)[:, None]  # whole rows
+    bias[1, 3, tokens - 1] = bias[1, tokens - 1, 5] = largest
+    options: dict[str, Any] = {"num_heads": 2, "window_size": window, "shift_size": window // 2}
+    qkv, bias = qkv.to(dtype).requires_grad_(), bias.to(dtype).requires_grad_()
+    wide = [tensor.detach().double().requires_grad_() for tensor in (qkv, bias)]
+    output, expected = window_attention(qkv, bias, **options), reference.window_attention(*wide, **options)
+    grad = torch.randn_like(expected).to(dtype)
+    grads = torch.autograd.grad(output, (qkv, bias), grad), torch.autograd.grad(expected, wide, grad.double())
+    tolerance = {torch.float64: 1e-13, torch.float32: 2e-5, torch.bfloat16: 2e-2}[dtype]
+    for name, got, want in zip(("output", "qkv", "bias"), (output, *grads[0]), (expected, *grads[1]), strict=True):
+        assert_near(got, want, tolerance, name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_rows_beside_one_of_nan(isa: str, dtype: torch.dtype) -> None:
+    """What is too large for a power shows, though NaN stands in the same column."""
+    bias = torch.randn(1, 49, 49, dtype=dtype)
+    bias[0, 2, 3], bias[0, 5, 3], bias[0, 9, 3], bias[0, 20, 48], bias[0, 21, 48] = 200, math.nan, -300, 200, math.nan
+    qkv = torch.randn(1, 7, 7, 96).to(dtype)
+    output = window_attention(qkv, bias, num_heads=1, window_size=7)
+    expected = reference.window_attention(qkv.double(), bias.double(), num_heads=1, window_size=7)
+    assert torch.equal(output.isnan(), expected.isnan())
+    finite = expected.isfinite()
+    assert finite.sum() == 47 * 32
+    assert_near(output[finite], expected[finite], TOLERANCES[dtype][0] * 10, "finite rows")
+
+
+def test_large_values_of_small_logits(isa: str) -> None:
+    qkv = torch.randn(1, 7, 7, 96)
+    qkv[..., 64:] *= 1e23
+    bias = torch.full((1, 49, 49), 27.0)
+    output = window_attention(qkv, bias, num_heads=1, window_size=7)
+    expected = reference.window_attention(qkv.double(), bias.double(), num_heads=1, window_size=7)
+    assert_near(output, expected, 1e-5, "output")
 
 
 def test_scale(isa: str) -> None:

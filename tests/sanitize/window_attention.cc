@@ -1,6 +1,9 @@
 #include "window_attention/window_attention.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
 #include <optional>
 
 #include "problem.h"
@@ -65,11 +68,15 @@ class WindowAttentionProblem : public Problem {
         if (!random.one_in(4)) bias_.emplace(parameter(bias_dtype, bias, -1, 1, a.bias));
         if (random.one_in(3)) mask_.emplace(parameter(wide, mask, -2, 1, a.mask));
         if (cosine) logit_scale_.emplace(parameter(wide, heads, 0.5, 10, a.logit_scale));
-        a.scale = cosine ? 1 : random.uniform(0.1, 1);
+        // The softmax of large logits goes another way.
+        const bool steep = random.one_in(4);
+        a.scale = cosine ? 1 : steep ? random.uniform(2, 20) : random.uniform(0.1, 1);
+        keeps_ = random.one_in(2);
         threads_ = random.between(1, 2);
 
         const WindowAttentionSums sums = sanitize::window_attention(a);
-        const Tolerance tolerance = tolerance_of(dtype_);
+        Tolerance tolerance = tolerance_of(dtype_);
+        if (steep) tolerance.share *= 30;  // as their rounding is
         results.push_back(
             {"output", Tensor(dtype_, output, any_layout(random, output, written)), near(sums.output, tolerance)});
         results.push_back(
@@ -87,9 +94,14 @@ class WindowAttentionProblem : public Problem {
 
     void run() override {
         const WindowAttention& a = arguments_;
-        const window::Arguments arguments{qkv_->pointer(), pointer(bias_), pointer(mask_), pointer(logit_scale_),
-                                          a.heads,         a.window,       a.shift,        a.scale,
-                                          threads_};
+        window::Arguments arguments{qkv_->pointer(), pointer(bias_), pointer(mask_), pointer(logit_scale_),
+                                    a.heads,         a.window,       a.shift,        a.scale,
+                                    threads_};
+        // As many bytes as are asked for, and no more.
+        const std::size_t bytes = keeps_ ? window::kept_bytes(arguments, results[0].tensor.view()) : 0;
+        const std::unique_ptr<void, decltype(&std::free)> kept(bytes ? std::malloc(bytes) : nullptr, &std::free);
+        arguments.kept = static_cast<char*>(kept.get());
+        if (bytes) std::memset(arguments.kept, 0xff, bytes);  // NaN, whatever the type
         window::forward(arguments, results[0].tensor.view());
         window::backward(arguments, grad_output_->view(), results[1].tensor.view(), result(grad_bias_),
                          result(grad_logit_scale_));
@@ -101,7 +113,8 @@ class WindowAttentionProblem : public Problem {
         return "window " + extent(a.window) + ", shift " + extent(a.shift) + ", " + std::to_string(a.heads) +
                " heads of " + std::to_string(a.head_dim) + ", qkv " + qkv_->describe() + ", output " +
                results[0].tensor.describe() + (bias_ ? ", bias " + bias_->describe() : "") + (mask_ ? ", mask" : "") +
-               (logit_scale_ ? ", logit_scale" : "") + ", threads " + std::to_string(threads_);
+               (logit_scale_ ? ", logit_scale" : "") + ", scale " + std::to_string(a.scale) +
+               (keeps_ ? ", keeping" : "") + ", threads " + std::to_string(threads_);
     }
 
   private:
@@ -131,6 +144,7 @@ class WindowAttentionProblem : public Problem {
     WindowAttention arguments_;
     std::optional<Tensor> qkv_, grad_output_, bias_, mask_, logit_scale_;
     int grad_bias_, grad_logit_scale_;  // among the results, or -1
+    bool keeps_;                        // whether the backward pass gets what the forward pass can keep for it
     int threads_;
 };
 
