@@ -15,7 +15,7 @@
 #endif
 
 // For functions whose arguments are to stay in registers.
-#define PYEMO_INLINE __attribute__((always_inline))
+#define PYEMO_INLINE inline __attribute__((always_inline))
 
 namespace pyemo::PYEMO_ISA::simd {
 

@@ -137,8 +137,10 @@ PyObject* empty_like(PyObject* tensor) { return checked(PyObject_CallOneArg(torc
 
 PyObject* new_empty(PyObject* tensor, const std::int64_t* sizes, int ndim) {
     PyObject* arguments[1 + kMaxDims] = {tensor};
-    for (int d = 0; d < ndim; ++d) arguments[1 + d] = PyLong_FromLongLong(sizes[d]);
-    PyObject* const made = PyObject_VectorcallMethod(torch().new_empty, arguments, 1 + ndim, nullptr);
+    bool complete = true;
+    for (int d = 0; d < ndim; ++d) complete = (arguments[1 + d] = PyLong_FromLongLong(sizes[d])) && complete;
+    PyObject* const made =
+        complete ? PyObject_VectorcallMethod(torch().new_empty, arguments, 1 + ndim, nullptr) : nullptr;
     for (int d = 0; d < ndim; ++d) Py_XDECREF(arguments[1 + d]);
     return checked(made);
 }
@@ -152,8 +154,8 @@ void bind_exchange(py::module_& module) {
         "connect", exchange::connect, py::arg("api"), py::arg("types"), py::arg("watchers"), py::arg("flags"),
         py::arg("empty_like"),
         "How to read PyTorch's tensors (Tensor.__dlpack_c_exchange_api__), of which exact types; what to call to learn "
-        "whether "
-        "somebody watches single operations; which methods say that a tensor's memory does not hold its values.");
+        "whether somebody watches single operations; which methods say that a tensor's memory does not hold its "
+        "values.");
 }
 
 }  // namespace pyemo

@@ -21,7 +21,10 @@ void bind_spectrogram(py::module_& module);
 PYBIND11_MODULE(_native, module) {
     using namespace pyemo;
 
-    module.doc() = "CPU kernels of pyemo.ops. Tensors are passed as (address, dtype code, sizes, strides in elements).";
+    module.doc() =
+        "CPU kernels of pyemo.ops. Tensors are passed as (address, dtype code, sizes, strides in elements); the "
+        "direct_ "
+        "functions take those of PyTorch as they are.";
     set_up_module(module);
 
     active_isa();  // an impossible PYEMO_ISA is an error of the import
