@@ -3,10 +3,10 @@
 
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <limits>
-#include <optional>
 
 #include "python/exchange.h"
 #include "window_attention/checks.h"
@@ -18,17 +18,6 @@ namespace pyemo {
 namespace {
 
 struct Refused {};
-
-class ReleasedGil {
-  public:
-    ReleasedGil() : state_(PyEval_SaveThread()) {}
-    ~ReleasedGil() { PyEval_RestoreThread(state_); }
-    ReleasedGil(const ReleasedGil&) = delete;
-    ReleasedGil& operator=(const ReleasedGil&) = delete;
-
-  private:
-    PyThreadState* state_;
-};
 
 int to_int(PyObject* object) {
     int overflow = 0;
@@ -85,8 +74,8 @@ struct Call {
     double to_scale(PyObject* object) const {
         if (object == Py_None) {
             if (arguments.heads < 1) throw Refused();
-            return arguments.logit_scale ? 1
-                                         : std::pow(static_cast<double>(qkv.sizes[3] / (3 * arguments.heads)), -0.5);
+            const std::int64_t head_dim = qkv.sizes[3] / (3 * static_cast<std::int64_t>(arguments.heads));
+            return arguments.logit_scale ? 1 : std::pow(static_cast<double>(head_dim), -0.5);
         }
         if (!PyFloat_CheckExact(object)) throw Refused();
         return PyFloat_AS_DOUBLE(object);
@@ -128,7 +117,7 @@ PyObject* forward(PyObject* const* objects, Py_ssize_t count) {
     }
     py::object result = new_tensor(objects[0], output);
     {
-        const ReleasedGil released;
+        const py::gil_scoped_release release;
         window::forward(call.arguments, output);
     }
     return result.release().ptr();
@@ -149,7 +138,7 @@ PyObject* learn(PyObject* const* objects, Py_ssize_t count) {
         call.arguments.kept = view.data;
     }
     {
-        const ReleasedGil released;
+        const py::gil_scoped_release release;
         window::forward(call.arguments, output);
     }
     return PyTuple_Pack(2, result.ptr(), kept.ptr());
@@ -184,7 +173,7 @@ PyObject* backward(PyObject* const* objects, Py_ssize_t count) {
         read(grads[i].ptr(), views[i]);
     }
     {
-        const ReleasedGil released;
+        const py::gil_scoped_release release;
         window::backward(call.arguments, grad, views[0], grads[1] ? &views[1] : nullptr,
                          grads[2] ? &views[2] : nullptr);
     }

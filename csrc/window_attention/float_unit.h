@@ -82,6 +82,7 @@ struct FloatUnit {
     C *scores, *grad_scores;  // (tokens x columns)
     C *query_inverse, *key_inverse, *dots;
     RowValues<C> rows;
+    bool* steep;  // of each head, whether one of its logits was too large for a softmax without a shift
 
     FloatUnit(const Problem& problem, bool backward, char*& scratch)
         : problem(problem),
@@ -103,7 +104,8 @@ struct FloatUnit {
           query_inverse(take<C>(scratch, columns.stride)),
           key_inverse(take<C>(scratch, columns.stride)),
           dots(take<C>(scratch, columns.stride)),
-          rows(problem.tokens, take<C>(scratch, RowValues<C>::count(problem.tokens))) {}
+          rows(problem.tokens, take<C>(scratch, RowValues<C>::count(problem.tokens))),
+          steep(take<bool>(scratch, problem.heads)) {}
 
     static std::size_t kept_bytes(const Problem& problem) { return Kept<C>::bytes(problem.tokens); }
 
@@ -112,6 +114,7 @@ struct FloatUnit {
         // Rows up to a multiple of the lanes are worked on though they stand for nothing.
         rows.clear_rest(tokens);
         for (C* inverse : {query_inverse, key_inverse}) clear(inverse, columns.stride);
+        clear(steep, problem.heads);
     }
 
     // a b^T (tokens x tokens), both (tokens x width), for `done`, which stores it in `to`; where the last column stands
@@ -149,13 +152,14 @@ struct FloatUnit {
     }
 
     // Leaves the powers of the softmax in `powers` and rows.last; they are still to be multiplied by rows.inverse.
-    Powers<C> weigh(const Scaling<C>& scales, const C* bias, const C* window_mask, C* powers, int stride) {
+    Powers<C> weigh(int head, const Scaling<C>& scales, const C* bias, const C* window_mask, C* powers, int stride) {
         using Unshifted = UnshiftedSoftmax<kDegree, C, C>;
-        if (Unshifted::serves(problem, columns)) {
+        if (!steep[head] && Unshifted::serves(problem, columns)) {
             const Unshifted softmax{columns, scales.all, bias, window_mask, rows, powers, stride, nullptr};
             softmax.begin();
             multiply_transposed(query, key, scores, softmax);
             if (softmax.finish(dots)) return {powers, stride, rows.last};
+            steep[head] = true;
         }
         const Logits<C> logits{columns, scores, scales, bias, window_mask, rows};
         multiply_transposed(query, key, scores, logits);
@@ -166,7 +170,7 @@ struct FloatUnit {
 
     void forward(int head, const C* bias, const C* window_mask, C* kept) {
         const int depth = columns.single ? tokens - 1 : tokens;
-        const Powers<C> powers = weigh(begin(head), bias, window_mask, kept ? kept : scores,
+        const Powers<C> powers = weigh(head, begin(head), bias, window_mask, kept ? kept : scores,
                                        kept ? Kept<C>::stride(columns) : columns.stride);
         if (kept) Kept<C>::complete(columns, rows, kept);
         const auto product = [&](const auto& done) {
@@ -235,7 +239,7 @@ struct FloatUnit {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         const Scaling<C> scales = begin(head);
         const Powers<C> powers =
-            kept ? Kept<C>::read(columns, kept, rows) : weigh(scales, bias, window_mask, scores, columns.stride);
+            kept ? Kept<C>::read(columns, kept, rows) : weigh(head, scales, bias, window_mask, scores, columns.stride);
         const C factor = scales.all;
         grad.read(problem, problem.output, route.places().output, channel);
         multiply_transposed(grad, value, grad_scores,

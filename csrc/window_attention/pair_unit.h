@@ -33,6 +33,7 @@ struct PairUnit {
     float* last_powers;                            // (rows)
     float *cosines, *query_inverse, *key_inverse;  // cosine attention's products of queries and keys (rows x rows)
     RowValues<float> numbers;
+    bool* steep;  // of each head, whether one of its logits was too large for a softmax without a shift
 
     PairUnit(const Problem& problem, bool backward, char*& scratch)
         : problem(problem),
@@ -61,7 +62,8 @@ struct PairUnit {
           cosines(take<float>(scratch, backward && problem.logit_scale ? size(rows, rows) : 0)),
           query_inverse(take<float>(scratch, rows)),
           key_inverse(take<float>(scratch, rows)),
-          numbers(tokens, take<float>(scratch, RowValues<float>::count(tokens))) {}
+          numbers(tokens, take<float>(scratch, RowValues<float>::count(tokens))),
+          steep(take<bool>(scratch, problem.heads)) {}
 
     // Not of cosine attention, whose backward pass needs the products of queries and keys too.
     static std::size_t kept_bytes(const Problem& problem) {
@@ -82,6 +84,7 @@ struct PairUnit {
         clear(weights, size(rows, depth));
         for (float* inverse : {query_inverse, key_inverse}) clear(inverse, rows);
         numbers.clear_rest(tokens);
+        clear(steep, problem.heads);
     }
 
     // a b^T (tokens x tokens), both (tokens x width), for `done`; where the last column stands outside the vectors, it
@@ -105,19 +108,20 @@ struct PairUnit {
     }
 
     template <class Power>
-    bool weigh_unshifted(const Scaling<float>& scales, const float* bias, const float* window_mask, Power* powers,
-                         int stride, float* kept) {
+    bool weigh_unshifted(int head, const Scaling<float>& scales, const float* bias, const float* window_mask,
+                         Power* powers, int stride, float* kept) {
         using Unshifted = UnshiftedSoftmax<kDegree, float, Power>;
-        if (!Unshifted::serves(problem, columns)) return false;
+        if (steep[head] || !Unshifted::serves(problem, columns)) return false;
         const Unshifted softmax{columns, scales.all, bias, window_mask, numbers, powers, stride, kept};
         softmax.begin();
         multiply_rows(query, key, softmax);
-        return softmax.finish(numbers.last);
+        steep[head] = !softmax.finish(numbers.last);
+        return !steep[head];
     }
 
     void forward(int head, const float* bias, const float* window_mask, float* kept) {
         const Scaling<float> scales = begin(head);
-        if (!weigh_unshifted(scales, bias, window_mask, weights, depth, kept)) {
+        if (!weigh_unshifted(head, scales, bias, window_mask, weights, depth, kept)) {
             const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
             multiply_rows(query, key, logits);
             logits.last_column(numbers.last);
@@ -205,8 +209,8 @@ struct PairUnit {
     }
 
     // Leaves the powers in `scores` and last_powers.
-    Powers<float> weigh(const Scaling<float>& scales, const float* bias, const float* window_mask) {
-        if (!weigh_unshifted(scales, bias, window_mask, scores, columns.stride, nullptr)) {
+    Powers<float> weigh(int head, const Scaling<float>& scales, const float* bias, const float* window_mask) {
+        if (!weigh_unshifted(head, scales, bias, window_mask, scores, columns.stride, nullptr)) {
             const Logits<float> logits{columns, scores, scales, bias, window_mask, numbers};
             if (scales.rows) {
                 multiply_rows(query, key, Store<float>{cosines, rows});
@@ -227,7 +231,7 @@ struct PairUnit {
         const int channels = problem.heads * problem.head_dim, channel = head * problem.head_dim;
         const Scaling<float> scales = begin(head);
         const Powers<float> powers =
-            kept ? Kept<float>::read(columns, kept, numbers) : weigh(scales, bias, window_mask);
+            kept ? Kept<float>::read(columns, kept, numbers) : weigh(head, scales, bias, window_mask);
         grad.read(problem, problem.output, route.places().output, channel);
         multiply_rows(grad, value, ProbabilityGradients<float>{grad_scores, rows, powers, numbers});
         const double cosine_sum = softmax_backward({1, scales.rows, scales.columns}, powers, grad_bias);

@@ -234,7 +234,7 @@ inline void softmax(const Logits<T>& logits, Power* powers, int power_stride, T*
 
 // The same without the logits' detour through memory, where none is so large that the rows' largest ones are needed:
 // then powers neither overflow nor vanish beside each other, nor can the shift's penalty be made up for. Where one is
-// too large shows in the end only, and all is to be done again.
+// too large shows in the end only, and all is to be done again; the same task then no longer tries with that head.
 template <int kDegree, class T, class Power>
 struct UnshiftedSoftmax {
     // In units of log2(e). Sums of products of such powers overflow when values are above 1e24.

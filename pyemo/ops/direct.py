@@ -14,6 +14,14 @@ from pyemo.ops.native import native
 
 _PLAIN = (Tensor, nn.Parameter)
 
+_WATCHERS = (
+    torch._C._is_tracing,
+    torch._C._are_functorch_transforms_active,
+    torch._C._len_torch_dispatch_stack,
+    torch._C._len_torch_function_stack,
+)
+"""What to ask whether a tracer, a function transform or a mode's hook wants to look at every operation."""
+
 
 def seen_by_python() -> bool:
     """Whether a compiler or forward mode wants to look at every operation."""
@@ -22,13 +30,7 @@ def seen_by_python() -> bool:
 
 def watched() -> bool:
     """Whether somebody does: one of these, a tracer, a function transform, a mode's hook."""
-    return (
-        seen_by_python()
-        or torch._C._is_tracing()
-        or torch._C._are_functorch_transforms_active()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-    )
+    return seen_by_python() or any(watcher() for watcher in _WATCHERS)
 
 
 def profiled() -> bool:
@@ -63,13 +65,7 @@ def _connect() -> bool:
     api = getattr(Tensor, "__dlpack_c_exchange_api__", None)
     if native is None or api is None:
         return False
-    watchers = (
-        torch._C._is_tracing,
-        torch._C._are_functorch_transforms_active,
-        torch._C._len_torch_dispatch_stack,
-        torch._C._len_torch_function_stack,
-        torch.autograd._profiler_enabled,
-    )
+    watchers = (*_WATCHERS, torch.autograd._profiler_enabled)
     connected: bool = native.connect(api, _PLAIN, watchers, (Tensor.is_neg, Tensor._is_zerotensor), torch.empty_like)
     return connected
 

@@ -65,9 +65,15 @@ def test_gradients_of_some(isa: str, wanted: tuple[bool, ...]) -> None:
         assert torch.equal(tensor.grad, full.grad) if want else tensor.grad is None  # type: ignore[arg-type]
 
 
-def test_results_do_not_depend_on_the_number_of_threads(isa: str) -> None:
+@pytest.mark.parametrize("kind", ["cosine", "plain", "some large logits"])
+def test_results_do_not_depend_on_the_number_of_threads(isa: str, kind: str) -> None:
     torch.manual_seed(0)
-    tensors = torch.randn(3, 21, 35, 3 * 64), torch.randn(4, 49, 49), torch.rand(4) + 1
+    tensors = [torch.randn(3, 21, 35, 3 * 64), torch.randn(4, 49, 49)]
+    if kind == "cosine":
+        tensors.append(torch.rand(4) + 1)
+    if kind == "some large logits":
+        tensors[0][1, 4, 5] *= 50
+        tensors[0][2, 16, 30] *= 50
     results = []
     before = torch.get_num_threads()
     try:
@@ -75,7 +81,11 @@ def test_results_do_not_depend_on_the_number_of_threads(isa: str) -> None:
             torch.set_num_threads(threads)
             leaves = [tensor.clone().requires_grad_() for tensor in tensors]
             output = window_attention(
-                leaves[0], leaves[1], logit_scale=leaves[2], num_heads=4, window_size=7, shift_size=3
+                *leaves[:2],
+                logit_scale=leaves[2] if kind == "cosine" else None,
+                num_heads=4,
+                window_size=7,
+                shift_size=3,
             )
             output.square().sum().backward()
             results.append([output, *[leaf.grad for leaf in leaves]])
